@@ -1,0 +1,33 @@
+# `make demo` and `make test` need Python 3.11+, make and a package index; the
+# other targets install what they lack with apt-get and need root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help venv demo test lint test-etcd clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+# The stamp is newer than pyproject.toml when the environment fits it.
+venv: $(VENV)/.stamp
+$(VENV)/.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; call make PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: venv  ## build the lab's cluster from examples/icc-etcd.yaml
+	$(BIN)/imagegen build examples/icc-etcd.yaml --output out --pki pki
+
+test: venv  ## unit tests; those that need a missing program are skipped by name
+	$(BIN)/pytest -m 'not etcd and not boot'
+
+lint: venv  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## what this file made, except pki/
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache

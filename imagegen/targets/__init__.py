@@ -1,0 +1,1 @@
+"""One module for each place a member's documents can go."""
