@@ -47,6 +47,20 @@ class ImagegenError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes hand their errors over pickled; the arguments of
+        # __init__ differ between subclasses, the problems do not.
+        return (_unpickled, (type(self), self.args, self.problems))
+
+
+def _unpickled(
+    cls: type[ImagegenError], args: tuple[object, ...], problems: tuple[Problem, ...]
+) -> ImagegenError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.problems = problems
+    return error
+
 
 class ProblemsError(ImagegenError):
     """Several problems found in one pass; raised once, with all of them."""

@@ -1,0 +1,32 @@
+"""Where our own files stand on a member, spelled once for templates and programs."""
+
+from __future__ import annotations
+
+PROGRAM = "/usr/local/lib/imagegen/firstboot"
+CONFIG = "/etc/imagegen/member.json"
+STATE_DIRECTORY = "/var/lib/imagegen"
+RESULT = f"{STATE_DIRECTORY}/result.json"
+GATE = f"{STATE_DIRECTORY}/etcd-may-start"
+ETCD_DEFAULTS = "/etc/default/etcd"
+ETCD_DROPIN = "/etc/systemd/system/etcd.service.d/10-imagegen.conf"
+FIRSTBOOT_UNIT = "/etc/systemd/system/imagegen-firstboot.service"
+ETCD_USER = "etcd"
+CONSOLE = "/dev/console"
+
+
+def finished(instance_id: str) -> str:
+    """The mark of a final result, for one instance-id."""
+    return f"{STATE_DIRECTORY}/finished-{instance_id}"
+
+
+def mount_unit(path: str) -> str:
+    """The name systemd gives the mount unit of ``path`` (systemd.unit, "String escaping")."""
+    escaped = "".join(
+        character
+        if character.isascii() and (character.isalnum() or character in ":_.")
+        else "-"
+        if character == "/"
+        else f"\\x{ord(character):02x}"
+        for character in path.strip("/")
+    )
+    return f"{escaped}.mount"

@@ -1,0 +1,195 @@
+"""The shipped templates, a user's own in their place, and the filters they use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from imagegen.env_file import quote_env
+from imagegen.errors import ImagegenError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Every file of the shipped set; a user's directory may replace any of them.
+NAMES = (
+    "user-data.yaml.j2",
+    "meta-data.yaml.j2",
+    "network-config.yaml.j2",
+    "etcd.env.j2",
+    "etcdctl.env.j2",
+    "hosts.j2",
+    "etcd-dropin.conf.j2",
+    "imagegen-firstboot.service.j2",
+    "data-disk.mount.j2",
+    "firstboot.py",
+)
+
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+# What a literal block scalar can hold as it is: printable lines, none with
+# blanks at its end (they would not survive an editor), and a final newline.
+_LITERAL = re.compile(r"(?!\s)[\t\n\x20-\x7e\xa0-\ud7ff]+\n", re.ASCII)
+_FRAGILE = re.compile(r"[ \t]\n|^\t|\n\n\Z|[\u2028\u2029]", re.MULTILINE)
+
+
+def shipped_directory() -> Path:
+    """Where the templates are: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).parent
+    inside = package / "cloud_init_templates"
+    return inside if inside.is_dir() else package.parent / "cloud_init_templates"
+
+
+def yaml_scalar(value: object) -> str:
+    """A value on one line, so quoted that every YAML version reads the same."""
+    if isinstance(value, str) and value.isascii() and value.isprintable():
+        return json.dumps(value)
+    text = yaml.dump(
+        value, Dumper=_DUMPER, default_style='"', default_flow_style=True, width=2**31 - 1
+    )
+    return str(text).strip() if isinstance(value, str) else _flow(value)
+
+
+def _flow(value: object) -> str:
+    if isinstance(value, Mapping):
+        return (
+            "{" + ", ".join(f"{yaml_scalar(k)}: {yaml_scalar(v)}" for k, v in value.items()) + "}"
+        )
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(yaml_scalar, value)) + "]"
+    return json.dumps(value)  # numbers, true, false and null
+
+
+def yaml_text(value: str, indent: int) -> str:
+    """Text as a literal block where that is exact, so that people can read it."""
+    if not value.isascii() or not _LITERAL.fullmatch(value) or _FRAGILE.search(value):
+        return yaml_scalar(value)
+    pad = " " * indent
+    lines = value.splitlines()
+    return "|\n" + "\n".join(f"{pad}{line}" if line else "" for line in lines)
+
+
+def yaml_block(value: object) -> str:
+    """A whole structure, one setting a line."""
+    return str(yaml.dump(value, Dumper=_DUMPER, sort_keys=False, default_flow_style=False)).rstrip(
+        "\n"
+    )
+
+
+class Templates:
+    """A set of templates; each is compiled once and rendered for every member."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Use the shipped set, with files of ``directory`` in their place.
+
+        Raises:
+            ProblemsError: ``directory`` is none, or holds a file that replaces nothing.
+        """
+        self._directories = [shipped_directory()]
+        if directory is None:
+            return
+        if not directory.is_dir():
+            raise ImagegenError(
+                f"{directory} is no directory",
+                hint="make one with: imagegen templates export DIR",
+            )
+        strangers = sorted(
+            path.name
+            for path in directory.iterdir()
+            if path.name not in (*NAMES, "README.md") and not path.name.startswith(".")
+        )
+        if strangers:
+            raise ProblemsError(
+                Problem(
+                    where=str(directory / name),
+                    what="no template has this name, so it would be ignored",
+                    hint=f"templates: {', '.join(NAMES)}",
+                )
+                for name in strangers
+            )
+        self._directories.insert(0, directory)
+
+    @cached_property
+    def _environment(self) -> Environment:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        # Not HTML: each value passes the filter of the format it goes into.
+        environment = Environment(  # noqa: S701
+            loader=FileSystemLoader(self._directories),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            auto_reload=False,
+        )
+        environment.filters.update(
+            yaml=yaml_scalar,
+            yaml_text=yaml_text,
+            yaml_block=yaml_block,
+            env=quote_env,
+            unit=_unit_word,
+        )
+        return environment
+
+    def render(self, name: str, **values: object) -> str:
+        """One template, filled in.
+
+        Raises:
+            ImagegenError: the template is broken or asks for a value that does not exist.
+        """
+        from jinja2 import TemplateError, TemplateSyntaxError
+
+        try:
+            return self._environment.get_template(name).render(**values)
+        except TemplateError as error:
+            line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+            raise ImagegenError(
+                f"{error.message}", where=f"{name}{line}", hint="compare it with the shipped one"
+            ) from None
+        except yaml.representer.RepresenterError:
+            raise ImagegenError(
+                "asks for a value that does not exist", where=name, hint="see the shipped one"
+            ) from None
+        except (ValueError, TypeError) as error:  # a filter's refusal
+            raise ImagegenError(str(error), where=name) from None
+
+    def text(self, name: str) -> str:
+        """A file of the set that is no template."""
+        for directory in self._directories:
+            path = directory / name
+            if path.is_file():
+                return path.read_text(encoding="utf-8")
+        raise ImagegenError(f"{name} is missing", hint="reinstall imagegen")
+
+
+def _unit_word(value: str) -> str:
+    """A value as one word of a systemd unit: no blanks, and no specifier read into it."""
+    if not value or re.search(r"[\s\"'\\]", value):
+        raise ValueError(f"{value!r} does not fit into a unit file as one word")
+    return value.replace("%", "%%")
+
+
+def export_templates(directory: Path) -> list[Path]:
+    """Copy the shipped set into ``directory``; returns what was written.
+
+    Raises:
+        ImagegenError: a file of the set is already there.
+    """
+    source = shipped_directory()
+    targets = [directory / name for name in NAMES]
+    present = [path for path in targets if path.exists()]
+    if present:
+        raise ProblemsError(
+            Problem(where=str(path), what="already exists", hint="export into an empty directory")
+            for path in present
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, target in zip(NAMES, targets, strict=True):
+        target.write_bytes((source / name).read_bytes())
+    return targets

@@ -1,0 +1,47 @@
+"""What every test may use: programs it needs, clusters, and the examples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from imagegen.cluster import Cluster, Identity
+from imagegen.spec import parse_spec
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+
+
+def require_program(name: str) -> str:
+    """Its path; without it the test is skipped by name, or fails where all are required."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if path:
+        return path
+    missing = f"{name} is not installed"
+    if os.environ.get("IMAGEGEN_REQUIRE_ALL") == "1":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def make_cluster(text: str, *, token: str = "token-of-a-test") -> Cluster:
+    """A cluster from a spec's text, with a fixed identity."""
+    spec, _ = parse_spec(text, source="test.yaml")
+    identity = Identity(store_id="0" * 32, token=spec.token or token, created=NOW)
+    return Cluster(spec=spec, identity=identity)
+
+
+@pytest.fixture
+def lab_cluster() -> Cluster:
+    """The cluster of examples/icc-etcd.yaml."""
+    return make_cluster((EXAMPLES / "icc-etcd.yaml").read_text())
+
+
+@pytest.fixture
+def small_cluster() -> Cluster:
+    """The cluster of examples/smallest.yaml: three members, layout separate."""
+    return make_cluster((EXAMPLES / "smallest.yaml").read_text())

@@ -1,0 +1,342 @@
+"""imagegen.spec and imagegen.fields: a spec is read whole, or every problem is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagegen.errors import ImagegenError, ProblemsError, Severity
+from imagegen.spec import Spec, parse_spec, spec_schema
+from imagegen.starter import starter_spec
+
+from .conftest import EXAMPLES
+
+PLAIN = """\
+cluster: c
+members:
+  - {name: a, address: 10.0.0.1}
+  - {name: b, address: 10.0.0.2}
+  - {name: d, address: 10.0.0.3}
+"""
+
+STATIC = """\
+cluster: c
+members:
+  - {name: a, address: 10.0.0.11, interface: ens3}
+  - {name: b, address: 10.0.0.12, interface: ens3}
+  - {name: d, address: 10.0.0.13, interface: ens3}
+network: {prefix: 24, gateway: 10.0.0.1}
+"""
+
+
+def problems_of(text: str) -> list[str]:
+    """Every problem's text, errors and warnings."""
+    try:
+        _, warnings = parse_spec(text, source="c.yaml")
+    except ProblemsError as error:
+        return [str(problem) for problem in error.problems]
+    return [str(problem) for problem in warnings]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_examples_are_good(path):
+    """Each example parses without a warning and fits the schema editors use."""
+    text = path.read_text()
+    _, warnings = parse_spec(text, source=path.name)
+    assert not warnings
+    jsonschema.validate(yaml.safe_load(text), spec_schema())
+
+
+def test_two_keys_are_enough():
+    """A name and members with name and address make a cluster."""
+    spec, warnings = parse_spec(PLAIN, source="c.yaml")
+    assert [str(member.address) for member in spec.members] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert spec.pki.layout == "separate"
+    assert not warnings
+
+
+def test_the_schema_is_one():
+    """It is valid JSON Schema, describes every setting, and knows no free keys."""
+    schema = spec_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    def walk(node):
+        if node.get("type") == "object" and "properties" in node:
+            assert node["additionalProperties"] is False
+            for name, child in node["properties"].items():
+                assert child["description"].strip(), name
+                walk(child)
+        for key in ("items", "additionalProperties"):
+            if isinstance(node.get(key), dict):
+                walk(node[key])
+
+    walk(schema)
+    json.dumps(schema)
+
+
+def test_all_problems_at_once_in_the_order_of_the_file():
+    """A spec with many faults names each with line, column, value and a way out."""
+    found = problems_of(
+        """\
+cluster: Bad_Name
+clutser: x
+members:
+  - {name: a, address: 10.0.0.11, mac: 52:54:00:12:34:56}
+  - {name: a, address: 10.0.0.11, mac: "52:54:00:00:00:01"}
+  - {name: no, address: 10.0.0.999, mac: "52:54:00:00:00:01"}
+network: {prefix: 24, gateway: 10.1.0.1}
+"""
+    )
+    assert [problem.split(": ")[1] for problem in found] == [
+        "c.yaml:1:10",
+        "c.yaml:2:1",
+        "c.yaml:4:40",
+        "c.yaml:5:12",
+        "c.yaml:5:24",
+        "c.yaml:6:12",
+        "c.yaml:6:25",
+        "c.yaml:6:42",
+        "c.yaml:7:32",
+    ]
+    assert all("\nhint: " in problem for problem in found)
+
+
+@dataclass
+class Fault:
+    """A spec with one fault, and words its message must have."""
+
+    text: str
+    words: tuple[str, ...]
+    severity: Severity = Severity.ERROR
+
+
+FAULTS = {
+    "unknown key": Fault(PLAIN + "distributoin: debian-12\n", ("did you mean distribution",)),
+    "unknown key in a member": Fault(
+        PLAIN.replace("address: 10.0.0.3", "adress: 10.0.0.3"),
+        ("members[2].adress: unknown setting", "did you mean address"),
+    ),
+    "duplicate key": Fault(PLAIN + "cluster: d\n", ("c.yaml:6:1", "stands twice", "line 1")),
+    "missing key": Fault("cluster: c\n", ("members is missing",)),
+    "unquoted mac": Fault(
+        STATIC.replace("interface: ens3}", "mac: 52:54:00:12:34:56}", 1),
+        ("the number 41135085296", '"52:54:00:12:34:56"', "base 60"),
+    ),
+    "boolean for text": Fault(
+        PLAIN.replace("name: b", "name: on"), ("members[1].name", "the boolean true", '"on"')
+    ),
+    "number for text": Fault(
+        PLAIN + "etcd: {version: 3.5}\n", ("etcd.version", "the number 3.5", '"3.5"')
+    ),
+    "octal": Fault(
+        PLAIN.replace("address: 10.0.0.1}", "address: 10.0.0.1, generation: 010}"),
+        ("members[0].generation", "010", "the number 8", "octal"),
+    ),
+    "yes": Fault(PLAIN + "network: {dhcp: yes}\n", ("network.dhcp", "YAML 1.2", "write true")),
+    "quoted number": Fault(
+        STATIC.replace("prefix: 24", 'prefix: "24"'), ("network.prefix", "without quotes")
+    ),
+    "gigantic number": Fault(
+        STATIC.replace("prefix: 24", "prefix: " + "9" * 5000), ("network.prefix",)
+    ),
+    "out of bounds": Fault(
+        PLAIN + "etcd: {client_port: 70000}\n", ("etcd.client_port", "70000", "65535")
+    ),
+    "even count": Fault(
+        PLAIN + "  - {name: e, address: 10.0.0.4}\n", ("4 members", "3 or 5"), Severity.WARNING
+    ),
+    "single member": Fault(
+        "cluster: c\nmembers: [{name: a, address: 10.0.0.1}]\n", ("no failure",), Severity.WARNING
+    ),
+    "duplicate name": Fault(
+        PLAIN.replace("name: d", "name: a"), ("members[2].name", "already used by members[0]")
+    ),
+    "duplicate address": Fault(
+        PLAIN.replace("10.0.0.3", "10.0.0.1"), ("members[2].address", "10.0.0.1", "members[0]")
+    ),
+    "duplicate peer address": Fault(
+        PLAIN.replace("10.0.0.3}", "10.0.0.3, peer_address: 10.0.0.1}"),
+        ("members[2].peer_address", "members[0]"),
+    ),
+    "duplicate mac": Fault(
+        STATIC.replace("interface: ens3", 'mac: "52:54:00:00:00:01"'), ("already used",)
+    ),
+    "mac differing in case only": Fault(
+        STATIC.replace("interface: ens3", 'mac: "52:54:00:AA:00:01"', 1).replace(
+            "interface: ens3", 'mac: "52:54:00:aa:00:01"', 1
+        ),
+        ("members[1].mac", "already used"),
+    ),
+    "multicast mac": Fault(
+        STATIC.replace("interface: ens3", 'mac: "53:54:00:00:00:01"', 1), ("multicast",)
+    ),
+    "name with underscore": Fault(PLAIN.replace("name: d", "name: d_1"), ("not a host name",)),
+    "name in capitals": Fault(PLAIN.replace("name: d", "name: D"), ("not a host name",)),
+    "name with path": Fault(PLAIN.replace("name: d", "name: ../d"), ("not a host name",)),
+    "address outside": Fault(
+        STATIC.replace("10.0.0.13", "10.0.1.13"), ("members[2].address", "outside", "10.0.0.0/24")
+    ),
+    "network address": Fault(STATIC.replace("10.0.0.13", "10.0.0.0"), ("no host's",)),
+    "gateway's address": Fault(STATIC.replace("10.0.0.13", "10.0.0.1"), ("is the gateway's",)),
+    "gateway off link": Fault(
+        STATIC.replace("gateway: 10.0.0.1", "gateway: 10.9.0.1"),
+        ("network.gateway", "10.9.0.1", "10.0.0.0/24"),
+    ),
+    "static without card": Fault(
+        STATIC.replace(", interface: ens3", "", 1), ("members[0]", "`mac`", "`interface`")
+    ),
+    "neither static nor dhcp": Fault(PLAIN + "network: {mtu: 1400}\n", ("prefix", "dhcp")),
+    "dhcp with prefix": Fault(
+        PLAIN + "network: {dhcp: true, prefix: 24}\n", ("network.prefix", "exclude")
+    ),
+    "route off link": Fault(
+        STATIC.replace(
+            "gateway: 10.0.0.1}", "gateway: 10.0.0.1, routes: [{to: 10.9.0.0/16, via: 10.8.0.1}]}"
+        ),
+        ("network.routes[0].via", "10.8.0.1"),
+    ),
+    "host bits in a route": Fault(
+        STATIC.replace(
+            "gateway: 10.0.0.1}", "gateway: 10.0.0.1, routes: [{to: 10.9.0.1/16, via: 10.0.0.1}]}"
+        ),
+        ("network.routes[0].to", "host bits"),
+    ),
+    "peer address nowhere": Fault(
+        STATIC.replace("10.0.0.13,", "10.0.0.13, peer_address: 10.5.0.1,"),
+        ("members[2].peer_address", "NIC"),
+    ),
+    "election below five heartbeats": Fault(
+        PLAIN + "etcd: {heartbeat_interval_ms: 500, election_timeout_ms: 2000}\n",
+        ("election", "5"),
+    ),
+    "setting the target does not know": Fault(
+        PLAIN + 'distribution: debian-12\netcd: {settings: {ETCD_TLS_MIN_VERSION: "TLS1.2"}}\n',
+        ("ETCD_TLS_MIN_VERSION", "3.4.25"),
+    ),
+    "setting nobody knows": Fault(
+        PLAIN + "etcd: {settings: {ETCD_SNAPSHOT_CONT: '10000'}}\n", ("ETCD_SNAPSHOT_COUNT",)
+    ),
+    "setting of ours": Fault(
+        PLAIN + "etcd: {settings: {ETCD_INITIAL_CLUSTER_STATE: existing}}\n",
+        ("ETCD_INITIAL_CLUSTER_STATE",),
+    ),
+    "dangerous setting": Fault(
+        PLAIN + 'etcd: {settings: {ETCD_UNSAFE_NO_FSYNC: "true"}}\n', ("ETCD_UNSAFE_NO_FSYNC",)
+    ),
+    "large quota": Fault(PLAIN + "etcd: {quota: 16GiB}\n", ("8",), Severity.WARNING),
+    "metrics for all": Fault(
+        PLAIN + "etcd: {metrics_url: 'http://0.0.0.0:2381'}\n", ("anyone",), Severity.WARNING
+    ),
+    "ports alike": Fault(PLAIN + "etcd: {client_port: 2380}\n", ("peer_port",)),
+    "distribution too old": Fault(
+        PLAIN + "distribution: ubuntu-22.04\n", ("3.3", "older than 3.4")
+    ),
+    "data directory off the disk": Fault(
+        PLAIN + "data_disk: {device: /dev/vdb}\netcd: {data_directory: /srv/etcd}\n",
+        ("etcd.data_directory", "/var/lib/etcd"),
+    ),
+    "dots in a path": Fault(PLAIN + "etcd: {data_directory: /var/../etc}\n", ("'..'",)),
+    "shared without consent": Fault(
+        PLAIN + "pki: {layout: shared}\n", ("pki.layout", "allow_shared_key: true")
+    ),
+    "consent without shared": Fault(
+        PLAIN + "pki: {allow_shared_key: true}\n", ("pki.allow_shared_key",)
+    ),
+    "reserved client": Fault(PLAIN + "clients: [{name: ca}]\n", ("clients[0].name",)),
+    "client twice": Fault(PLAIN + "clients: [{name: x}, {name: x}]\n", ("clients[1].name",)),
+    "time without offset": Fault(
+        PLAIN + 'bootstrap_until: "2027-01-01T00:00:00"\n', ("bootstrap_until", "offset")
+    ),
+    "unquoted time": Fault(
+        PLAIN + "bootstrap_until: 2027-01-01T00:00:00Z\n", ("bootstrap_until", "quote it")
+    ),
+    "bad token": Fault(PLAIN + 'token: "a b"\n', ("token",)),
+    "list for text": Fault(PLAIN.replace("cluster: c", "cluster: [c]"), ("cluster", "a list")),
+    "text for list": Fault("cluster: c\nmembers: a\n", ("members", "expected a list")),
+    "scalar document": Fault("hello\n", ("mapping",)),
+    "tab": Fault("cluster: c\nmembers:\n\t- a\n", ("c.yaml:3:1", "not YAML")),
+    "empty": Fault("", ("empty",)),
+    "two documents": Fault("cluster: c\n---\ncluster: d\n", ("not YAML",)),
+    "brought member unknown": Fault(
+        PLAIN + "pki: {layout: lab, imports: {ca_certificate: ca.pem, members: {z: {server: "
+        "{certificate: c.pem, key: k.pem}}}}}\n",
+        ("pki.imports.members.z", "no member"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(name):
+    """Each fault has a message of its own, with a place and a hint."""
+    fault = FAULTS[name]
+    found = problems_of(fault.text)
+    matching = [p for p in found if all(word in p for word in fault.words)]
+    assert matching, found
+    assert matching[0].startswith(f"{fault.severity}: c.yaml")
+
+
+def test_faults_do_not_hide_others():
+    """A duplicate name is found although another member's address is unreadable."""
+    found = problems_of(PLAIN.replace("10.0.0.1}", "nonsense}").replace("name: d", "name: b"))
+    assert any("members[0].address" in problem for problem in found)
+    assert any("members[2].name: b is already used" in problem for problem in found)
+
+
+def test_alias_bomb_stops():
+    """Aliases that expand without end are refused, quickly."""
+    names = f"&names [{', '.join(['a.example'] * 1000)}]"
+    member = f"&member {{name: a, address: 10.0.0.1, dns_names: {names}}}"
+    text = f"cluster: c\nmembers: [{member}{', *member' * 500}]\n"
+    assert any("aliases" in problem for problem in problems_of(text))
+
+
+def test_deep_nesting_is_an_error():
+    """Nesting beyond any sense is a message, not a crash."""
+    assert problems_of("[" * 5000)
+
+
+def test_alias_is_fine():
+    """An honest alias reads like what it stands for."""
+    text = PLAIN.replace("10.0.0.1}", "10.0.0.1, dns_names: &names [x.example]}")
+    spec, _ = parse_spec(text + "hosts: [{address: 10.0.0.9, names: *names}]\n", source="c.yaml")
+    assert spec.hosts[0].names == ("x.example",)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_any_text_is_a_spec_or_an_explained_error(text):
+    """No text makes the reader fail in a way it does not explain."""
+    try:
+        spec, _ = parse_spec(text, source="c.yaml")
+    except ImagegenError as error:
+        assert error.problems
+    else:
+        assert isinstance(spec, Spec)
+
+
+@pytest.mark.parametrize("members", [1, 3, 5])
+@pytest.mark.parametrize("first", ["10.240.0.11", "2001:db8::11"])
+def test_starter_is_a_good_spec(members, first):
+    """What init writes builds as it is."""
+    text = starter_spec(cluster="mine", members=members, first_address=first)
+    spec, warnings = parse_spec(text, source="cluster.yaml")
+    assert len(spec.members) == members
+    assert str(spec.members[0].address) == first
+    assert all("survives no failure" in str(warning) for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "members", "first"),
+    [("x", 5, "nonsense"), ("x", 5, "10.0.0.253"), ("x", 3, "10.0.0.1"), ("X Y", 3, "10.0.0.11"),
+     ("x", 3, "255.255.255.254")],
+)  # fmt: skip
+def test_starter_refuses(cluster, members, first):
+    """Arguments that make no cluster are explained."""
+    with pytest.raises(ImagegenError):
+        starter_spec(cluster=cluster, members=members, first_address=first)
