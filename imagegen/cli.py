@@ -1,0 +1,433 @@
+"""The command line: the one caller of the library that prints, exits and reads the clock.
+
+Whatever a command needs is imported inside it: ``imagegen --help`` and shell
+completion should not wait for cryptography and Jinja.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagegen import __version__
+from imagegen.errors import ImagegenError, Problem, Severity
+
+if TYPE_CHECKING:
+    from imagegen.build import Built, Options
+
+app = typer.Typer(
+    name="imagegen",
+    help="From one cluster spec to N self-configuring etcd members.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables: keys among them
+    rich_markup_mode=None,
+)
+templates_app = typer.Typer(help="The templates behind the documents.", no_args_is_help=True)
+app.add_typer(templates_app, name="templates")
+
+
+class Document(StrEnum):
+    """The documents a member boots with."""
+
+    USER_DATA = "user-data"
+    META_DATA = "meta-data"
+    NETWORK_CONFIG = "network-config"
+
+
+class Encoding(StrEnum):
+    """How ``render`` writes a document."""
+
+    PLAIN = "plain"
+    BASE64 = "base64"
+    GZIP = "gzip"
+    GZIP_BASE64 = "gzip+base64"
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``imagegen`` program."""
+    try:
+        app()
+    except ImagegenError as error:
+        say_problems(error.problems)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is in place, nothing else", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has left; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def say_problems(problems: Iterable[Problem]) -> None:
+    """Print problems to standard error, warnings too; a shared hint once."""
+    listed = list(problems)
+    for index, problem in enumerate(listed):
+        if listed[index + 1 : index + 2] and listed[index + 1].hint == problem.hint:
+            problem = replace(problem, hint="")
+        print(problem, file=sys.stderr)
+
+
+def parse_now(text: str | None) -> datetime:
+    """The clock of this run: ``--now``, else SOURCE_DATE_EPOCH, else the time.
+
+    Raises:
+        ImagegenError: either is not a time.
+    """
+    from imagegen.fields import parse_instant
+
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        if text:
+            return parse_instant(text).replace(microsecond=0)
+        if epoch:
+            return datetime.fromtimestamp(int(epoch), tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        name = "--now" if text else "SOURCE_DATE_EPOCH"
+        hint = "RFC 3339, such as 2026-12-01T00:00:00Z" if text else "seconds since 1970"
+        raise ImagegenError(f"{name}: {text or epoch!r} is not a time", hint=hint) from None
+    return datetime.now(tz=UTC).replace(microsecond=0)
+
+
+def read_passphrase(file: Path | None) -> bytes | None:
+    """The CA keys' passphrase, from a file or from IMAGEGEN_CA_PASSPHRASE.
+
+    Raises:
+        ImagegenError: the file cannot be read, or is empty.
+    """
+    if file is None:
+        value = os.environ.get("IMAGEGEN_CA_PASSPHRASE")
+        return value.encode() if value else None
+    try:
+        passphrase = file.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ImagegenError(f"cannot read: {error.strerror}", where=str(file)) from None
+    if not passphrase:
+        raise ImagegenError("holds no passphrase", where=str(file), hint="its first line counts")
+    return passphrase
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"imagegen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def imagegen(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From one cluster spec to N self-configuring etcd members."""
+
+
+# --- options that several commands share ---------------------------------------------
+
+PkiOption = Annotated[Path, typer.Option("--pki", help="Root of the stores, one per cluster.")]
+TemplatesOption = Annotated[
+    Path | None, typer.Option("--templates", help="Templates that replace shipped ones.")
+]
+NowOption = Annotated[str | None, typer.Option("--now", help="RFC 3339 time to use as now.")]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-passphrase-file",
+        help="Passphrase of the CA keys; or set IMAGEGEN_CA_PASSPHRASE.",
+    ),
+]
+
+
+@app.command()
+def init(
+    cluster: Annotated[str, typer.Option(help="The cluster's name.")] = "icc-etcd",
+    members: Annotated[int, typer.Option(help="How many members; 3 or 5.", min=1)] = 5,
+    first_address: Annotated[
+        str, typer.Option(help="Address of the first member; the others follow.")
+    ] = "10.240.0.11",
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write; - for standard output.")
+    ] = Path("cluster.yaml"),
+) -> None:
+    """Write a commented spec to edit."""
+    from imagegen.starter import starter_spec
+
+    text = starter_spec(cluster=cluster, members=members, first_address=first_address)
+    if str(output) == "-":
+        print(text, end="")
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ImagegenError(
+            "already exists", where=str(output), hint="choose another file with -o"
+        ) from None
+    except OSError as error:
+        raise ImagegenError(f"cannot write: {error.strerror}", where=str(output)) from None
+    print(f"{output}: edit it, then: imagegen build {output}")
+
+
+@app.command()
+def build(
+    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Cluster specs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Root of the artifacts.")] = Path(
+        "out"
+    ),
+    pki: PkiOption = Path("pki"),
+    target: Annotated[
+        list[str] | None, typer.Option(help="What to package for; repeatable.")
+    ] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Only this member; repeatable.")] = None,
+    templates: TemplatesOption = None,
+    reissue: Annotated[
+        bool,
+        typer.Option("--reissue", help="Sign misfitting certificates anew, for the same keys."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace artifacts that differ.")] = False,
+    new_cluster: Annotated[
+        bool,
+        typer.Option("--new-cluster", help="Start over: a new token and store id, the same CA."),
+    ] = False,
+    now: NowOption = None,
+    jobs: Annotated[int, typer.Option(help="Clusters built at a time.", min=1)] = 1,
+    ca_passphrase_file: PassphraseOption = None,
+) -> None:
+    """Render every member's documents and build its seed."""
+    from imagegen.build import Failed, Options, build_fleet, load_specs
+    from imagegen.targets import load_target
+
+    options = Options(
+        now=parse_now(now),
+        output=output,
+        pki=pki,
+        targets=tuple(dict.fromkeys(target or ["nocloud-iso"])),
+        members=tuple(dict.fromkeys(member or ())),
+        templates=templates,
+        reissue=reissue,
+        force=force,
+        new_cluster=new_cluster,
+        passphrase=read_passphrase(ca_passphrase_file),
+    )
+    for name in options.targets:
+        load_target(name)
+    loaded = load_specs(specs, options)
+    warn_in_work_tree(options.output, options.pki)
+    failed = 0
+    results = []
+    for result in build_fleet(loaded, options, jobs=jobs):
+        if isinstance(result, Failed):
+            failed += 1
+            print(f"{result.path}: not built", file=sys.stderr)
+            say_problems(result.error.problems)
+        else:
+            report_built(result)
+            results.append(result)
+    if results:
+        print(next_steps(results, options))
+    if failed:
+        raise typer.Exit(1)
+
+
+def report_built(built: Built) -> None:
+    """What was built: notes and warnings to standard error, a table to standard output."""
+    from imagegen.cluster import hex_id
+
+    say_problems(built.warnings)
+    for note in built.notes:
+        print(f"note: {note}", file=sys.stderr)
+    cluster, changes = built.cluster, built.changes
+    print(
+        f"{cluster.name}: {len(cluster.members)} members, cluster ID "
+        f"{hex_id(cluster.cluster_id)}, token {cluster.token}"
+    )
+    width = max(len(member.name) for member in cluster.members)
+    for member in cluster.members:
+        print(f"  {member.name:<{width}}  {hex_id(member.member_id):>16}  {member.client_url}")
+    if not changes:
+        print(f"{built.directory}: up to date, nothing written")
+        return
+    for verb, paths in (("changed", changes.changed), ("removed", changes.removed)):
+        for path in paths:
+            print(f"  {verb}: {path}")
+    print(
+        f"{built.directory}: {len(changes.added)} files added, {len(changes.changed)} changed, "
+        f"{len(changes.removed)} members removed"
+    )
+
+
+def next_steps(results: list[Built], options: Options) -> str:
+    """What the operator does now."""
+    from imagegen import guest
+    from imagegen.targets import load_target
+
+    attach = "; ".join(load_target(name).ATTACH for name in options.targets)
+    one = results[0]
+    client = one.directory / "client"
+    fleet = "" if len(results) == 1 else "  (the same for each cluster)\n"
+    return f"""
+Next:
+{fleet}  1. {attach}.
+  2. Power the machines on, in any order. Each installs and starts etcd by itself.
+  3. Watch: each console says `imagegen: NAME: healthy`, and so does
+     {guest.RESULT} on the member. From here:
+       (cd {client} && set -a && . ./etcdctl.env && etcdctl member list -w table)
+     The member IDs must be those above.
+  4. Detach the seeds and delete them: they hold private keys.
+  Keep {options.pki / one.cluster.name}, and a backup of it: only that cannot be rebuilt."""
+
+
+def warn_in_work_tree(*roots: Path) -> None:
+    """Warn where git would take what is about to be written, keys and all."""
+    git = shutil.which("git")
+    if not git:
+        return
+    for root in roots:
+        around = next((path for path in root.absolute().parents if path.is_dir()), Path("/"))
+        # Asked of a file below the root, so that a rule for `out/` counts.
+        answer = subprocess.run(  # noqa: S603  # git by its full path, arguments of our own
+            [git, "check-ignore", "--quiet", str(root.absolute() / "key")],
+            cwd=around,
+            capture_output=True,
+            check=False,
+        )
+        if answer.returncode == 1:  # 0: ignored; 128: no work tree
+            say_problems(
+                [
+                    Problem(
+                        where=str(root),
+                        what="is inside a git work tree that does not ignore it",
+                        hint=f"private keys go there: add `{root.name}/` to .gitignore",
+                        severity=Severity.WARNING,
+                    )
+                ]
+            )
+
+
+_KEY_BLOCK = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----\n).*?(^ *-----END )", re.DOTALL | re.M
+)
+
+
+@app.command()
+def render(
+    spec: Annotated[Path, typer.Argument(help="Cluster spec.")],
+    member: Annotated[str, typer.Option(help="Which member.")],
+    document: Annotated[Document, typer.Option(help="Which document.")] = Document.USER_DATA,
+    encoding: Annotated[Encoding, typer.Option(help="How to write it.")] = Encoding.PLAIN,
+    pki: PkiOption = Path("pki"),
+    templates: TemplatesOption = None,
+    show_secrets: Annotated[
+        bool, typer.Option("--show-secrets", help="Show private keys on a terminal too.")
+    ] = False,
+    now: NowOption = None,
+    ca_passphrase_file: PassphraseOption = None,
+) -> None:
+    """Write one member's document to standard output, private keys included."""
+    from imagegen.build import Options, load_specs, prepare
+    from imagegen.render import render_node
+    from imagegen.templates import Templates
+
+    options = Options(
+        now=parse_now(now),
+        pki=pki,
+        members=(member,),
+        templates=templates,
+        passphrase=read_passphrase(ca_passphrase_file),
+    )
+    [loaded] = load_specs([spec], options)
+    prepared = prepare(loaded, options)
+    say_problems(prepared.warnings)
+    chosen = next(m for m in prepared.cluster.members if m.name == member)
+    documents = render_node(prepared.cluster, chosen, prepared.pki, Templates(templates))
+    data = documents.files()[document]
+    if sys.stdout.isatty() and document is Document.USER_DATA and not show_secrets:
+        if encoding is not Encoding.PLAIN:
+            raise ImagegenError(
+                "user-data holds private keys, and encoded they cannot be left out",
+                hint="redirect it to a file, or pass --show-secrets",
+            )
+        data = _KEY_BLOCK.sub(
+            r"\1      (not shown; --show-secrets shows it)\n\2", data.decode()
+        ).encode()
+    sys.stdout.buffer.write(encoded(data, encoding))
+    sys.stdout.buffer.flush()
+
+
+def encoded(data: bytes, encoding: Encoding) -> bytes:
+    """``data`` in one of the encodings that user-data is carried in."""
+    if encoding in (Encoding.GZIP, Encoding.GZIP_BASE64):
+        data = gzip.compress(data, mtime=0)
+    if encoding in (Encoding.BASE64, Encoding.GZIP_BASE64):
+        data = base64.b64encode(data) + b"\n"
+    return data
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="SPEC|OUTPUT-DIR|ISO", help="What to check.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+    now: NowOption = None,
+) -> None:
+    """Report every problem of a spec, an output directory or a seed ISO."""
+    from imagegen.check import check_path
+
+    problems = check_path(path, now=parse_now(now))
+    say_problems(problems)
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    warnings = len(problems) - errors
+    print(f"{path}: {errors} errors, {warnings} warnings")
+    if errors or (strict and warnings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    iso: Annotated[Path, typer.Argument(metavar="ISO", help="A seed ISO, ours or anyone's.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show what is on a seed, and whether cloud-init would accept it."""
+    from imagegen.check import read_image
+    from imagegen.inspect import inspect_seed
+
+    report = inspect_seed(read_image(iso), source=str(iso))
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print("\n".join(report.lines()))
+    if not report.accepted:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the spec, for editors."""
+    from imagegen.spec import spec_schema
+
+    print(json.dumps(spec_schema(), indent=2))
+
+
+@templates_app.command("export")
+def templates_export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+) -> None:
+    """Copy the shipped templates, to replace one by one with build --templates DIR."""
+    from imagegen.templates import export_templates
+
+    for path in export_templates(directory):
+        print(path)
+    print(f"keep those you change; then: imagegen build SPEC --templates {directory}")

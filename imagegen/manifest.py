@@ -1,0 +1,102 @@
+"""The manifest: what was built for one cluster, without any secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from imagegen import __version__
+from imagegen.certificates import Credential, describe
+from imagegen.cluster import Cluster, Member, hex_id
+from imagegen.errors import ImagegenError
+from imagegen.output import MANIFEST, Artifact
+from imagegen.pki import Pki
+
+
+def member_entry(
+    cluster: Cluster, member: Member, pki: Pki, files: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """The manifest's entry for one member."""
+    credentials = pki.members[member.name]
+    if cluster.one_credential:
+        roles = {"server and peer": credentials.server}
+    else:
+        roles = {"server": credentials.server, "peer": credentials.peer}
+    return {
+        "name": member.name,
+        "address": str(member.plan.address),
+        "member_id": hex_id(member.member_id),
+        "instance_id": member.instance_id,
+        "client_url": member.client_url,
+        "peer_url": member.peer_url,
+        "files": {
+            path: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for path, data in sorted(files.items())
+        },
+        "certificates": [certificate_entry(role, item) for role, item in roles.items()],
+    }
+
+
+def certificate_entry(role: str, credential: Credential) -> dict[str, Any]:
+    """Role, serial, end and names of a certificate."""
+    facts = describe(credential.certificate_pem)
+    return {
+        "role": role,
+        "serial": f"{facts.serial:x}",
+        "not_after": facts.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "sans": list(facts.sans),
+    }
+
+
+def build_manifest(
+    cluster: Cluster, members: Iterable[Mapping[str, Any]], pki: Pki
+) -> dict[str, Any]:
+    """The whole manifest; ``members`` are entries of :func:`member_entry`."""
+    clients = {"client": pki.client} if pki.client else {}
+    clients |= {name: pki.clients[name] for name in sorted(pki.clients)}
+    return {
+        "cluster": cluster.name,
+        "cluster_id": hex_id(cluster.cluster_id),
+        "token": cluster.token,
+        "imagegen_version": __version__,
+        "layout": cluster.spec.pki.layout,
+        "shared_key": cluster.spec.pki.layout == "shared",
+        "members": list(members),
+        "clients": [
+            {"name": name} | certificate_entry("client", client) for name, client in clients.items()
+        ],
+    }
+
+
+def manifest_artifact(manifest: Mapping[str, Any]) -> Artifact:
+    """The manifest as a file."""
+    from pathlib import PurePosixPath
+
+    text = json.dumps(manifest, indent=2) + "\n"
+    return Artifact(path=PurePosixPath(MANIFEST), data=text.encode(), mode=0o600)
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a cluster's output directory; None if there is none.
+
+    Raises:
+        ImagegenError: it is there and no manifest.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise ImagegenError(
+            f"cannot read the manifest: {reason}",
+            where=str(path),
+            hint="build the cluster anew with --force",
+        ) from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("members"), list):
+        raise ImagegenError("is no manifest", where=str(path), hint="build anew with --force")
+    return manifest

@@ -1,0 +1,378 @@
+"""From a cluster and its keys to the documents each member boots with.
+
+What a document must say is first composed as plain data; a template lays it
+out as text; the text is parsed back and compared with the data. A broken
+string, the commonest fault of hand-made seeds, cannot leave this module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from imagegen import __version__, guest
+from imagegen.cluster import Cluster, Member, hex_id
+from imagegen.env_file import parse_env
+from imagegen.errors import ImagegenError
+from imagegen.netconfig import network_config
+from imagegen.templates import Templates
+
+if TYPE_CHECKING:
+    from imagegen.pki import MemberCredentials, Pki
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDocuments:
+    """What one member boots with. User-data holds its private keys."""
+
+    member: Member
+    user_data: str = field(repr=False)
+    meta_data: str
+    network_config: str
+
+    def files(self) -> dict[str, bytes]:
+        """The documents under the names NoCloud looks for."""
+        return {
+            "user-data": self.user_data.encode(),
+            "meta-data": self.meta_data.encode(),
+            "network-config": self.network_config.encode(),
+        }
+
+
+def render_node(cluster: Cluster, member: Member, pki: Pki, templates: Templates) -> NodeDocuments:
+    """The documents of one member.
+
+    Raises:
+        ImagegenError: a template is broken, or does not say what it must.
+    """
+    credentials = pki.members[member.name]
+    config = cloud_config(cluster, member, credentials, pki, templates)
+    user_data = templates.render(
+        "user-data.yaml.j2", cluster=cluster, member=member, version=__version__, config=config
+    )
+    if not user_data.startswith("#cloud-config\n"):
+        raise ImagegenError(
+            "user-data.yaml.j2: the first line must be #cloud-config",
+            hint="cloud-init ignores the whole document otherwise",
+        )
+    _compare("user-data.yaml.j2", _loaded("user-data.yaml.j2", user_data), config)
+
+    meta = {"instance-id": member.instance_id, "local-hostname": member.name}
+    meta_data = templates.render("meta-data.yaml.j2", cluster=cluster, member=member, meta=meta)
+    _compare("meta-data.yaml.j2", _loaded("meta-data.yaml.j2", meta_data), meta)
+
+    network = network_config(cluster.spec.network, member.plan)
+    network_text = templates.render(
+        "network-config.yaml.j2", cluster=cluster, member=member, network=network
+    )
+    _compare(
+        "network-config.yaml.j2", _loaded("network-config.yaml.j2", network_text), network or {}
+    )
+    return NodeDocuments(
+        member=member, user_data=user_data, meta_data=meta_data, network_config=network_text
+    )
+
+
+def cloud_config(
+    cluster: Cluster,
+    member: Member,
+    credentials: MemberCredentials,
+    pki: Pki,
+    templates: Templates,
+) -> dict[str, Any]:
+    """What the member's user-data must say, as cloud-init will load it."""
+    spec = cluster.spec
+    config: dict[str, Any] = {"hostname": member.name, "manage_etc_hosts": False}
+    if spec.ssh_authorized_keys:
+        config["ssh_authorized_keys"] = list(spec.ssh_authorized_keys)
+    if spec.users:
+        # Without "default" cloud-init would drop the image's own user.
+        config["users"] = ["default", *(_user(user) for user in spec.users)]
+    if spec.install.apt:
+        config["apt"] = _apt(spec.install.apt)
+    if spec.ntp:
+        servers = {"servers": list(spec.ntp.servers), "pools": list(spec.ntp.pools)}
+        config["ntp"] = {"enabled": True} | {key: value for key, value in servers.items() if value}
+    config["write_files"] = _guest_files(cluster, member, credentials, pki, templates)
+    unit = guest.FIRSTBOOT_UNIT
+    name = unit.rpartition("/")[2]
+    config["runcmd"] = [
+        # Only a later generation finds these units loaded in their old form; a
+        # reload is too dear on a slow machine to be done for nothing.
+        [
+            "sh",
+            "-c",
+            f"systemctl show -p NeedDaemonReload {name} etcd.service | grep -q yes "
+            "&& systemctl daemon-reload; exit 0",
+        ],
+        # What `systemctl enable` would do, without its reload.
+        ["ln", "-sfn", unit, f"/etc/systemd/system/multi-user.target.wants/{name}"],
+        # runcmd has no `set -e`, and a failed one is never retried: it starts one
+        # unit and does not wait for it.
+        ["systemctl", "start", "--no-block", name],
+    ]
+    return config
+
+
+def _user(user: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": user.name, "shell": user.shell, "lock_passwd": True}
+    if user.groups:
+        entry["groups"] = list(user.groups)
+    if user.sudo:
+        entry["sudo"] = "ALL=(ALL) NOPASSWD:ALL"
+    if user.ssh_authorized_keys:
+        entry["ssh_authorized_keys"] = list(user.ssh_authorized_keys)
+    return entry
+
+
+def _apt(apt: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    for key, uri in (("primary", apt.mirror), ("security", apt.security_mirror)):
+        if uri:
+            entry[key] = [{"arches": ["default"], "uri": uri}]
+    if entry:
+        # Debian's images keep their sources.list otherwise, and the mirror is ignored.
+        entry = {"preserve_sources_list": False, **entry}
+    if apt.proxy:
+        entry["proxy"] = apt.proxy
+    return entry
+
+
+def _guest_files(
+    cluster: Cluster,
+    member: Member,
+    credentials: MemberCredentials,
+    pki: Pki,
+    templates: Templates,
+) -> list[dict[str, str]]:
+    paths = cluster.credential_paths
+    certificates = {
+        paths.ca: pki.ca.certificate_pem,
+        paths.server: credentials.server.certificate_pem,
+        paths.peer_ca: pki.peer_ca.certificate_pem,
+        paths.peer: credentials.peer.certificate_pem,
+    }
+    keys = {
+        paths.server_key: credentials.server.key_pem,
+        paths.peer_key: credentials.peer.key_pem,
+    }
+    files = [_file(path, text, "0644") for path, text in certificates.items()]
+    files += [_file(path, text, "0600") for path, text in keys.items()]
+
+    settings = cluster.settings(member, pki.peer_common_name)
+    text = templates.render("etcd.env.j2", cluster=cluster, member=member, settings=settings)
+    _compare("etcd.env.j2", parse_env(text), settings)
+    files.append(_file(guest.ETCD_DEFAULTS, text, "0644"))
+
+    hosts = _hosts(cluster)
+    text = templates.render("hosts.j2", cluster=cluster, member=member, hosts=hosts)
+    _compare("hosts.j2", _parse_hosts(text), {str(a): list(names) for a, names in hosts})
+    files.append(_file("/etc/hosts", text, "0644"))
+
+    context = {
+        "cluster": cluster,
+        "member": member,
+        "disk": cluster.spec.data_disk,
+        "finished": guest.finished(member.instance_id),
+        "guest": SimpleNamespace(gate=guest.GATE, program=guest.PROGRAM),
+    }
+    for name, path, must in _units(cluster, member):
+        text = templates.render(name, **context)
+        _compare(name, _parse_unit(text), must)
+        files.append(_file(path, text, "0644"))
+    files.append(_file(guest.PROGRAM, templates.text("firstboot.py"), "0755"))
+    config = firstboot_config(cluster, member, _not_before(credentials))
+    files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
+    return files
+
+
+def _file(path: str, content: str, permissions: str) -> dict[str, str]:
+    return {"path": path, "owner": "root:root", "permissions": permissions, "content": content}
+
+
+def _units(cluster: Cluster, member: Member) -> list[tuple[str, str, dict[str, str]]]:
+    """Unit templates, where they go, and what they must say whatever else they say."""
+    dropin = {
+        "Unit/ConditionPathExists": guest.GATE,
+        "Service/ExecStartPre": f"+{guest.PROGRAM} start-check",
+        "Service/TimeoutStartSec": "infinity",
+    }
+    firstboot = {
+        "Unit/ConditionPathExists": f"!{guest.finished(member.instance_id)}",
+        "Service/ExecStart": f"{guest.PROGRAM} run",
+    }
+    units = [
+        ("imagegen-firstboot.service.j2", guest.FIRSTBOOT_UNIT, firstboot),
+        ("etcd-dropin.conf.j2", guest.ETCD_DROPIN, dropin),
+    ]
+    if disk := cluster.spec.data_disk:
+        dropin["Unit/RequiresMountsFor"] = disk.mount_point
+        mount = {
+            "Mount/What": f"/dev/disk/by-label/{disk.label}",
+            "Mount/Where": disk.mount_point,
+        }
+        path = f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}"
+        units.append(("data-disk.mount.j2", path, mount))
+    return units
+
+
+def _hosts(cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for member in cluster.members:
+        names[str(member.plan.address)] = (member.name, *member.plan.dns_names)
+    for entry in cluster.spec.hosts:
+        address = str(entry.address)
+        names[address] = (*names.get(address, ()), *entry.names)
+    return list(names.items())
+
+
+def firstboot_config(cluster: Cluster, member: Member, not_before: datetime) -> dict[str, Any]:
+    """What the first-boot program reads from member.json; holds no secret."""
+    spec, paths = cluster.spec, cluster.credential_paths
+    disk = spec.data_disk
+    one_key = paths.server_key == paths.peer_key
+    keys = [paths.server_key] if one_key else [paths.server_key, paths.peer_key]
+    minimum = spec.install.minimum_version
+    return {
+        "cluster": cluster.name,
+        "cluster_id": hex_id(cluster.cluster_id),
+        "member": member.name,
+        "member_id": hex_id(member.member_id),
+        "instance_id": member.instance_id,
+        "addresses": [str(address) for address in member.advertised_addresses],
+        "client_url": member.client_url,
+        "peer_url": member.peer_url,
+        "peer_listen": [str(member.peer_address), member.peer_port],
+        "initial_cluster_state": "new",
+        "others": [
+            {"name": o.name, "member_id": hex_id(o.member_id), "peer_url": o.peer_url}
+            for o in cluster.others(member)
+        ],
+        "data_dir": cluster.data_directory,
+        "wal_dir": spec.etcd.wal_directory,
+        "tls": {
+            "peer_cert": paths.peer,
+            "peer_key": paths.peer_key,
+            "peer_ca": paths.peer_ca,
+            "client_cert": paths.server,
+            "client_key": paths.server_key,
+            "client_ca": paths.ca,
+        },
+        "owner": guest.ETCD_USER,
+        "owned": [{"path": path, "mode": "0400"} for path in keys],
+        "install": {
+            "mode": spec.install.mode,
+            "packages": [*spec.install.packages, *spec.install.extra_packages],
+            "minimum_version": str(minimum) if minimum else None,
+        },
+        "not_before": _rfc3339(not_before),
+        "bootstrap_until": _rfc3339(spec.bootstrap_until) if spec.bootstrap_until else None,
+        "data_disk": disk
+        and {
+            "device": disk.device,
+            "label": disk.label,
+            "filesystem": "ext4",
+            "mount_point": disk.mount_point,
+            "unit": guest.mount_unit(disk.mount_point),
+        },
+        "address_timeout": 300,
+        "clock_timeout": 120,
+        "state_dir": guest.STATE_DIRECTORY,
+        "gate": guest.GATE,
+        "finished": guest.finished(member.instance_id),
+        "console": guest.CONSOLE,
+        "service": "etcd.service",
+    }
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _not_before(credentials: MemberCredentials) -> datetime:
+    """When the last of the member's certificates begins to be valid."""
+    from cryptography import x509
+
+    texts = {credentials.server.certificate_pem, credentials.peer.certificate_pem}
+    return max(x509.load_pem_x509_certificate(text.encode()).not_valid_before_utc for text in texts)
+
+
+# --- parsing back -------------------------------------------------------------------
+
+
+def _loaded(name: str, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_LOADER) or {}  # noqa: S506  # CSafeLoader or SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        # Not the offending line: it may be one of a private key.
+        line = f" in line {mark.line + 1} of its result" if mark else ""
+        raise ImagegenError(
+            f"does not render to YAML{line}", where=name, hint="pass each value through a filter"
+        ) from None
+
+
+def _compare(name: str, got: Any, meant: Mapping[str, Any]) -> None:
+    """Every meant setting is there and equal; a user's template may add others."""
+    if not isinstance(got, dict):
+        raise ImagegenError("does not render to a mapping", where=name)
+    for key, value in meant.items():
+        if key not in got:
+            raise ImagegenError(
+                f"{key} is missing from what it renders to",
+                where=name,
+                hint="compare it with the shipped one: imagegen templates export DIR",
+            )
+        if key == "write_files":
+            _compare_files(name, got[key], value)
+        elif key == "runcmd" and isinstance(got[key], list):
+            missing = [command for command in value if command not in got[key]]
+            if missing:
+                raise ImagegenError(f"runcmd lacks {missing[0]}", where=name)
+        elif got[key] != value:
+            raise ImagegenError(f"{key} is not what was meant: {got[key]!r}", where=name)
+
+
+def _compare_files(name: str, got: Any, meant: list[dict[str, str]]) -> None:
+    if not isinstance(got, list) or not all(isinstance(file, dict) for file in got):
+        raise ImagegenError("write_files is no list of files", where=name)
+    by_path: dict[Any, dict[str, Any]] = {}
+    for file in got:
+        if file.get("path") in by_path:
+            raise ImagegenError(f"write_files has {file.get('path')} twice", where=name)
+        by_path[file.get("path")] = file
+    for file in meant:
+        # Said without the contents, which may be a private key.
+        if by_path.get(file["path"]) != file:
+            raise ImagegenError(
+                f"write_files: {file['path']} is missing or not what was meant", where=name
+            )
+
+
+def _parse_unit(text: str) -> dict[str, str]:
+    """``Section/Key`` to value for a unit without continuation lines; the last one wins."""
+    section, settings = "", {}
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+        elif "=" in line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            settings[f"{section}/{key.strip()}"] = value.strip()
+    return settings
+
+
+def _parse_hosts(text: str) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if words := line.partition("#")[0].split():
+            names.setdefault(words[0], []).extend(words[1:])
+    return names

@@ -1,0 +1,427 @@
+"""The NoCloud seed ISO: how a member's documents reach its first boot.
+
+pycdlib writes the image; the reader is ours, for three reasons. A check by
+other code than wrote the image proves more. Dates can be set where the
+standard puts them, in finished bytes, instead of in pycdlib's clock and
+internals. And ``inspect`` reads seeds of strangers: this reader looks at
+nothing but the root directory, in bounded time and memory.
+
+Layout: ECMA-119 (ISO 9660), Joliet, SUSP 1.12 and RRIP 1.09 (Rock Ridge).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+from imagegen.errors import ImagegenError
+
+LABELS = ("cidata", "CIDATA")
+REQUIRED = ("user-data", "meta-data")
+
+# Every file NoCloud looks for, with the 8.3 name that ISO 9660 level 1 asks for.
+_ISO_NAMES = {
+    "user-data": "/USERDATA.;1",
+    "meta-data": "/METADATA.;1",
+    "network-config": "/NETCONF.;1",
+    "vendor-data": "/VENDDATA.;1",
+}
+
+# Seeds are kilobytes. Whatever an image claims, no more than this is read of
+# it, nor handed out per name space however often its records share the bytes.
+SIZE_LIMIT = 64 * 1024 * 1024
+_ROOT_LIMIT = 64 * 1024
+_CONTINUATION_LIMIT = 8
+
+_SECTOR = 2048
+_FIRST_DESCRIPTOR = 16
+_DESCRIPTOR_LIMIT = 100
+_PRIMARY, _SUPPLEMENTARY, _TERMINATOR = 1, 2, 255
+_JOLIET = (b"%/@", b"%/C", b"%/E")
+_ROCK_RIDGE_IDS = (b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282")
+
+# Offsets within a volume descriptor.
+_LABEL = 40
+_ESCAPES = 88
+_BLOCK_SIZE = 128
+_ROOT_RECORD = 156
+_CREATED, _MODIFIED, _EFFECTIVE = 813, 830, 864
+
+# Within a directory record.
+_RECORD_DATE = 18
+_DIRECTORY, _ASSOCIATED, _CONTINUES = 0x02, 0x04, 0x80
+
+_FOREIGN = (
+    (0, b"#cloud-config", "a cloud-config document"),
+    (0, b"\x1f\x8b", "gzip data"),
+    (0, b"BZh", "bzip2 data"),
+    (0, b"\xfd7zXZ", "xz data"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd data"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"QFI\xfb", "a qcow2 disk image"),
+    (0, b"KDMV", "a VMDK disk image"),
+    (0, b"vhdxfile", "a VHDX disk image"),
+    (54, b"FAT1", "a FAT file system"),
+    (82, b"FAT32", "a FAT file system"),
+    (257, b"ustar", "a tar archive"),
+    (1080, b"\x53\xef", "an ext file system"),
+)
+
+
+class SeedError(ImagegenError):
+    """A seed that cannot be built, or an image that cannot be read as one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedFile:
+    """A regular file in the root directory of a seed."""
+
+    name: str
+    modified: datetime | None
+    content: bytes = field(repr=False)  # it may hold private keys
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """What an ISO 9660 image shows in its root directory, in each of its name spaces."""
+
+    label: str
+    created: datetime | None
+    plain: tuple[SeedFile, ...]
+    rock_ridge: tuple[SeedFile, ...] | None
+    joliet: tuple[SeedFile, ...] | None
+
+    @property
+    def files(self) -> tuple[SeedFile, ...]:
+        """What a Linux guest sees: Rock Ridge before Joliet before plain names."""
+        for files in (self.rock_ridge, self.joliet):
+            if files is not None:
+                return files
+        return self.plain
+
+    def find(self, name: str) -> SeedFile | None:
+        """Look up one file as a Linux guest would."""
+        return next((file for file in self.files if file.name == name), None)
+
+
+def build_seed(files: Mapping[str, bytes], *, when: datetime, label: str = "cidata") -> bytes:
+    """Put a member's documents on a seed, read it back and return its bytes.
+
+    The same files, label and ``when`` give the same bytes, whatever the
+    clock, time zone and process.
+    """
+    import pycdlib  # 40 ms, which only building should cost
+
+    if when.tzinfo is None:
+        raise ValueError("a seed's date needs a time zone")
+    _check_input(files, label)
+    when = when.astimezone(UTC).replace(microsecond=0)
+
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=1, joliet=3, rock_ridge="1.09", vol_ident=label)
+    for name, content in sorted(files.items()):
+        iso.add_fp(
+            BytesIO(content),
+            len(content),
+            _ISO_NAMES[name],
+            rr_name=name,
+            joliet_path=f"/{name}",
+            # Root's alone, should someone in the guest mount the seed.
+            file_mode=0o100400,
+        )
+    output = BytesIO()
+    iso.write_fp(output)
+    iso.close()
+
+    image = bytearray(output.getbuffer())
+    _set_dates(image, when)
+    built = bytes(image)
+    _check_built(read_seed(built), files, when=when, label=label)
+    return built
+
+
+def read_seed(data: bytes | BinaryIO, *, source: str = "") -> Seed:
+    """Read the root directory of any ISO 9660 image, or say why that is impossible."""
+    image = data if isinstance(data, bytes) else data.read(SIZE_LIMIT + 1)
+    try:
+        return _read(image)
+    except (struct.error, IndexError):
+        # All offsets come from the image itself; one of them points outside.
+        problem = _damaged().problems[0]
+    except SeedError as error:
+        problem = error.problems[0]
+    raise SeedError(problem.what, hint=problem.hint, where=source)
+
+
+def _check_input(files: Mapping[str, bytes], label: str) -> None:
+    if label not in LABELS:
+        raise SeedError(
+            f"{label!r} is not a label cloud-init looks for", hint=f"use {' or '.join(LABELS)}"
+        )
+    for name in REQUIRED:
+        if name not in files:
+            raise SeedError(
+                f"cloud-init ignores a seed without {name}", hint="add it, even if empty"
+            )
+    for name in files:
+        if name not in _ISO_NAMES:
+            raise SeedError(
+                f"{name!r} is not a file NoCloud reads", hint=f"use {', '.join(_ISO_NAMES)}"
+            )
+    if sum(map(len, files.values())) > SIZE_LIMIT // 2:
+        raise SeedError(
+            f"the documents are larger than {SIZE_LIMIT // 2} bytes",
+            hint="let the member download large files instead",
+        )
+
+
+def _check_built(seed: Seed, files: Mapping[str, bytes], *, when: datetime, label: str) -> None:
+    """Compare what the image shows, in both name spaces, with what was meant."""
+    meant = {name: (content, when) for name, content in files.items()}
+    for space in (seed.rock_ridge, seed.joliet):
+        shown = {file.name: (file.content, file.modified) for file in space or ()}
+        if (shown, seed.label, seed.created) == (meant, label, when):
+            continue
+        raise SeedError(
+            "the seed just built does not read back as it was meant",
+            hint="this is a bug in imagegen or pycdlib: please report it with the pycdlib version",
+        )
+
+
+class _Volume(NamedTuple):
+    """A volume descriptor: one way to read the image."""
+
+    start: int
+    joliet: bool
+    block: int
+
+
+class _Record(NamedTuple):
+    """A directory record: a name, and where its bytes lie."""
+
+    start: int
+    length: int
+    content_start: int
+    content_length: int
+    flags: int
+    name: bytes
+
+
+class _Entry(NamedTuple):
+    """A System Use entry: one Rock Ridge attribute of a directory record."""
+
+    signature: bytes
+    start: int
+    length: int
+
+
+def _read(image: bytes) -> Seed:
+    if len(image) > SIZE_LIMIT:
+        raise SeedError(
+            f"the image is larger than {SIZE_LIMIT} bytes",
+            hint="give the seed itself, not an installation or disk image",
+        )
+    volumes = list(_volumes(image))
+    primary = next((volume for volume in volumes if not volume.joliet), None)
+    joliet = next((volume for volume in volumes if volume.joliet), None)
+    if primary is None:
+        raise _not_iso(image)
+    plain, rock_ridge = _read_primary(image, primary)
+    # libblkid, which cloud-init asks for labels, prefers Joliet's.
+    label = (joliet or primary).start + _LABEL
+    return Seed(
+        label=image[label : label + 32]
+        .decode("utf-16-be" if joliet else "utf-8", "replace")
+        .rstrip(" \0"),
+        created=_long_date(image, primary.start + _CREATED),
+        plain=plain,
+        rock_ridge=rock_ridge,
+        joliet=_read_joliet(image, joliet) if joliet else None,
+    )
+
+
+def _read_primary(
+    image: bytes, volume: _Volume
+) -> tuple[tuple[SeedFile, ...], tuple[SeedFile, ...] | None]:
+    """Read the files under their plain names and, if there are any, Rock Ridge names."""
+    own = next(_records(image, volume), None)
+    if own is None:
+        raise _damaged()
+    extensions = list(_system_use(image, volume, own))
+    has_rock_ridge = any(
+        image.startswith(_ROCK_RIDGE_IDS, entry.start + 8)
+        for entry in extensions
+        if entry.signature == b"ER"
+    )
+    skip = next((image[e.start + 6] for e in extensions if e.signature == b"SP"), 0)
+
+    plain, rock_ridge = [], []
+    for record, content in _contents(image, volume):
+        modified = _short_date(image, record.start + _RECORD_DATE)
+        name = _plain_name(record.name)
+        plain.append(SeedFile(name=name, modified=modified, content=content))
+        entries = list(_system_use(image, volume, record, skip))
+        if any(entry.signature == b"SL" for entry in entries):
+            continue  # a symbolic link: a name without content of its own
+        name = _rock_ridge_name(image, entries) or name
+        rock_ridge.append(SeedFile(name=name, modified=modified, content=content))
+    return tuple(plain), tuple(rock_ridge) if has_rock_ridge else None
+
+
+def _read_joliet(image: bytes, volume: _Volume) -> tuple[SeedFile, ...]:
+    return tuple(
+        SeedFile(
+            name=record.name.decode("utf-16-be", "replace").removesuffix(";1").rstrip("."),
+            modified=_short_date(image, record.start + _RECORD_DATE),
+            content=content,
+        )
+        for record, content in _contents(image, volume)
+    )
+
+
+def _contents(image: bytes, volume: _Volume) -> Iterator[tuple[_Record, bytes]]:
+    """Yield the root directory's regular files."""
+    total = 0
+    for record in _records(image, volume):
+        if record.flags & (_DIRECTORY | _ASSOCIATED):
+            continue
+        total += record.content_length
+        end = record.content_start + record.content_length
+        if (
+            total > SIZE_LIMIT
+            or record.flags & _CONTINUES
+            or (record.content_length and end > len(image))
+        ):
+            raise _damaged()
+        yield record, image[record.content_start : end]
+
+
+def _plain_name(name: bytes) -> str:
+    """Spell a plain ISO 9660 name as Linux does."""
+    text = name.decode("utf-8", "replace").lower()
+    return text.removesuffix(";1").removesuffix(".").replace(";", ".").replace("/", ".")
+
+
+def _rock_ridge_name(image: bytes, entries: Iterable[_Entry]) -> str:
+    parts = (image[e.start + 5 : e.start + e.length] for e in entries if e.signature == b"NM")
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def _long_date(image: bytes, at: int) -> datetime | None:
+    """Read a volume descriptor's date: digits, and quarters of an hour from UTC."""
+    try:
+        date = datetime.strptime(image[at : at + 14].decode("ascii"), "%Y%m%d%H%M%S")
+        (quarters,) = struct.unpack_from("b", image, at + 16)
+        return date.replace(tzinfo=timezone(timedelta(minutes=15 * quarters)))
+    except ValueError:
+        return None
+
+
+def _short_date(image: bytes, at: int) -> datetime | None:
+    """Read a directory record's date: a byte for each field, years from 1900."""
+    year, month, day, hour, minute, second, quarters = struct.unpack_from("6Bb", image, at)
+    try:
+        zone = timezone(timedelta(minutes=15 * quarters))
+        return datetime(1900 + year, month, day, hour, minute, second, tzinfo=zone)
+    except ValueError:
+        return None
+
+
+def _set_dates(image: bytearray, when: datetime) -> None:
+    """Overwrite every date, for pycdlib can only write the clock's, in the local time zone."""
+    short = bytes((when.year - 1900, *when.timetuple()[1:6], 0))
+    long = f"{when:%Y%m%d%H%M%S}00\0".encode()
+    for volume in _volumes(image):
+        for offset in (_CREATED, _MODIFIED, _EFFECTIVE):
+            struct.pack_into("17s", image, volume.start + offset, long)
+        struct.pack_into("7s", image, volume.start + _ROOT_RECORD + _RECORD_DATE, short)
+        for record in _records(image, volume):
+            struct.pack_into("7s", image, record.start + _RECORD_DATE, short)
+            for entry in _system_use(image, volume, record):
+                if entry.signature == b"TF":
+                    long_form = image[entry.start + 4] & 0x80
+                    size = entry.length - 5
+                    dates = long * (size // 17) if long_form else short * (size // 7)
+                    struct.pack_into(f"{size}s", image, entry.start + 5, dates)
+
+
+def _volumes(image: bytes | bytearray) -> Iterator[_Volume]:
+    """Yield the primary and the Joliet volume descriptors."""
+    for sector in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + _DESCRIPTOR_LIMIT):
+        start = sector * _SECTOR
+        if not image.startswith(b"CD001", start + 1) or image[start] == _TERMINATOR:
+            return
+        joliet = image[start] == _SUPPLEMENTARY and image.startswith(_JOLIET, start + _ESCAPES)
+        if joliet or image[start] == _PRIMARY:
+            (block,) = struct.unpack_from("<H", image, start + _BLOCK_SIZE)
+            if block not in (512, 1024, 2048):
+                raise _damaged()
+            yield _Volume(start, joliet, block)
+
+
+def _records(image: bytes | bytearray, volume: _Volume) -> Iterator[_Record]:
+    """Yield the root directory's records, its own and its parent's first."""
+    root = _record(image, volume, volume.start + _ROOT_RECORD)
+    if root.content_length > _ROOT_LIMIT:
+        raise _damaged()
+    at, end = root.content_start, root.content_start + root.content_length
+    while at < end:
+        if image[at] == 0:  # the rest of the block is empty: records do not cross blocks
+            at += volume.block - at % volume.block
+            continue
+        record = _record(image, volume, at)
+        yield record
+        at += record.length
+
+
+def _record(image: bytes | bytearray, volume: _Volume, start: int) -> _Record:
+    # Each number is stored twice; these are the little-endian copies.
+    length, block, size, flags, name_length = struct.unpack_from("<BxI4xI4x7xB6xB", image, start)
+    if length < 33 + name_length:
+        raise _damaged()
+    name = bytes(image[start + 33 : start + 33 + name_length])
+    return _Record(start, length, block * volume.block, size, flags, name)
+
+
+def _system_use(
+    image: bytes | bytearray, volume: _Volume, record: _Record, skip: int = 0
+) -> Iterator[_Entry]:
+    """Yield a record's System Use entries, following them where they continue elsewhere."""
+    # A name of even length is padded: what comes behind it starts at an even offset.
+    at = record.start + 33 + len(record.name) + (len(record.name) + 1) % 2 + skip
+    end = record.start + record.length
+    for _ in range(_CONTINUATION_LIMIT):
+        continuation = None
+        while at + 4 <= end and 4 <= image[at + 2] <= end - at:
+            entry = _Entry(bytes(image[at : at + 2]), at, image[at + 2])
+            if entry.signature == b"CE":
+                continuation = struct.unpack_from("<I4xI4xI", image, at + 4)
+            yield entry
+            at += entry.length
+        if continuation is None:
+            return
+        block, offset, length = continuation
+        at = block * volume.block + offset
+        end = at + min(length, _SECTOR)
+
+
+def _not_iso(image: bytes) -> SeedError:
+    known = (kind for at, magic, kind in _FOREIGN if image.startswith(magic, at))
+    kind = next(known, "" if image else "an empty file")
+    return SeedError(
+        "not an ISO 9660 image" + (f" but, it seems, {kind}" if kind else ""),
+        hint="give a seed ISO, such as imagegen, cloud-localds or xorriso writes",
+    )
+
+
+def _damaged() -> SeedError:
+    return SeedError("the image is damaged or cut short", hint="build or copy it again")
