@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test lint test-etcd clean
+.PHONY: help venv demo test test-etcd boot-test boot-test-full lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -24,10 +24,15 @@ demo: venv  ## build the lab's cluster from examples/icc-etcd.yaml
 test: venv  ## unit tests; those that need a missing program are skipped by name
 	$(BIN)/pytest -m 'not etcd and not boot'
 
+test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
+	$(BIN)/pytest -m etcd
+
 lint: venv  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy cloud_init_templates/firstboot.py
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools; fi
 
 clean:  ## what this file made, except pki/
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache

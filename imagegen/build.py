@@ -184,7 +184,7 @@ def prepare(loaded: LoadedSpec, options: Options) -> Prepared:
         cluster=cluster,
         pki=issued.pki,
         notes=issued.notes,
-        warnings=(*loaded.warnings, *issued.warnings),
+        warnings=(*loaded.warnings, *(stored.warnings if stored else ()), *issued.warnings),
     )
 
 

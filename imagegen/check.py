@@ -33,12 +33,12 @@ from imagegen.certificates import (
 from imagegen.cluster import cluster_id, hex_id, member_id
 from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError, Problem, Severity
+from imagegen.fields import LOADER, nested_too_deep
 from imagegen.inspect import inspect_seed
 from imagegen.manifest import read_manifest
 from imagegen.output import MANIFEST, MEMBERS
 from imagegen.seed import read_seed
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ISO_MAGIC = (32769, b"CD001")
 #: Seeds are kilobytes; nothing larger is read to be judged as one.
 LARGEST_IMAGE = 256 * 1024 * 1024
@@ -229,7 +229,8 @@ def _check_meta(
     data: bytes, member: MemberDocuments, seen: dict[str, str], base: Path
 ) -> Iterator[Problem]:
     try:
-        meta = yaml.load(data, Loader=_LOADER)  # noqa: S506  # CSafeLoader or SafeLoader
+        deep = nested_too_deep(data)
+        meta = None if deep else yaml.load(data, Loader=LOADER)  # noqa: S506  # a safe loader
     except yaml.YAMLError:
         meta = None
     if not isinstance(meta, dict):
@@ -307,7 +308,9 @@ class MemberDocuments:
         problems: list[Problem] = []
         files: dict[str, str] = {}
         try:
-            document = yaml.load(user_data, Loader=_LOADER)  # noqa: S506  # safe, as above
+            if nested_too_deep(user_data):
+                raise ValueError
+            document = yaml.load(user_data, Loader=LOADER)  # noqa: S506  # a safe loader
             for file in document["write_files"]:
                 files[str(file["path"])] = str(file["content"])
         except (yaml.YAMLError, TypeError, KeyError, ValueError):

@@ -54,6 +54,11 @@ NULL = "tag:yaml.org,2002:null"
 # many values, and reading stops here instead of filling memory.
 MOST_NODES = 200_000
 
+#: Levels of nesting; a spec has five.
+DEEPEST = 100
+
+LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
 Path: TypeAlias = tuple[str | int, ...]
 Address: TypeAlias = IPv4Address | IPv6Address
 Interface: TypeAlias = IPv4Interface | IPv6Interface
@@ -432,19 +437,42 @@ def setting(kind: Kind, doc: str, *, default: Any = _Required) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def nested_too_deep(text: str | bytes) -> bool:
+    """Whether YAML is nested beyond sense.
+
+    libyaml's composer recurses in C: some tens of thousands of brackets
+    overflow its stack and end the process. Its events come without recursion.
+    """
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > DEEPEST:
+                return True
+    except (yaml.YAMLError, ValueError):
+        pass  # whoever parses it in earnest reports that better
+    return False
+
+
 def compose(text: str, source: str) -> yaml.Node:
     """The YAML node tree of one document.
 
     Raises:
         ProblemsError: the text is no YAML, or no single document.
     """
-    loader = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    if nested_too_deep(text):
+        raise ProblemsError(
+            [Problem(where=source, what="is nested too deeply", hint="no spec needs that")]
+        )
     try:
-        node = yaml.compose(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        node = yaml.compose(text, Loader=LOADER)
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        what = getattr(error, "problem", None) or str(error) or "nested too deeply"
+        what = getattr(error, "problem", None) or str(error)
         raise ProblemsError(
             [
                 Problem(

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imagegen import __version__, guest
+from imagegen.certificates import describe
 from imagegen.cluster import Cluster, Member, hex_id
 from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
+from imagegen.fields import LOADER
 from imagegen.netconfig import network_config
 from imagegen.templates import Templates
 
 if TYPE_CHECKING:
     from imagegen.pki import MemberCredentials, Pki
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,10 +299,8 @@ def _rfc3339(instant: datetime) -> str:
 
 def _not_before(credentials: MemberCredentials) -> datetime:
     """When the last of the member's certificates begins to be valid."""
-    from cryptography import x509
-
     texts = {credentials.server.certificate_pem, credentials.peer.certificate_pem}
-    return max(x509.load_pem_x509_certificate(text.encode()).not_valid_before_utc for text in texts)
+    return max(describe(text).not_before for text in texts)
 
 
 # --- parsing back -------------------------------------------------------------------
@@ -310,7 +308,7 @@ def _not_before(credentials: MemberCredentials) -> datetime:
 
 def _loaded(name: str, text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_LOADER) or {}  # noqa: S506  # CSafeLoader or SafeLoader
+        return yaml.load(text, Loader=LOADER) or {}  # noqa: S506  # a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         # Not the offending line: it may be one of a private key.

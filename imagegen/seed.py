@@ -35,7 +35,7 @@ _ISO_NAMES = {
 # it, nor handed out per name space however often its records share the bytes.
 SIZE_LIMIT = 64 * 1024 * 1024
 _ROOT_LIMIT = 64 * 1024
-_CONTINUATION_LIMIT = 8
+_CONTINUATION_LIMIT = 4
 
 _SECTOR = 2048
 _FIRST_DESCRIPTOR = 16

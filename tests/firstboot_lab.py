@@ -47,7 +47,7 @@ _net = itertools.count(secrets.randbelow(150) * 256)
 
 def etcd_program() -> str:
     """The etcd to test with."""
-    return os.environ.get("IMAGEGEN_ETCD") or require_program("etcd")
+    return require_program("etcd-3.4")
 
 
 def eventually(holds: Callable[[], Any], *, seconds: float = 30) -> Any:

@@ -659,3 +659,33 @@ def test_an_unknown_target_is_named(here):
     assert run.status == 1
     assert "nocloud-iso" in run.err
     assert not (here / "pki").exists()
+
+
+def test_certificates_of_cfssl(tmp_path):
+    """The example that brings its own is accepted as cfssl made it, and needs no CA key."""
+    require_program("cfssl")
+    require_program("cfssljson")
+    shutil.copy(EXAMPLES / "own-certificates.yaml", tmp_path)
+    script = EXAMPLES / "cfssl/make-certificates.sh"
+    subprocess.run(["sh", script, "certificates"], cwd=tmp_path, check=True, timeout=60)
+    (tmp_path / "certificates/ca-key.pem").unlink()
+    run = Run("build", "own-certificates.yaml", cwd=tmp_path)
+    assert run.status == 0, run.err
+    assert not [line for line in run.err.splitlines() if line.startswith("warning")]
+    assert Run("check", "--strict", "out", cwd=tmp_path).status == 0
+    user_data = yaml.safe_load((tmp_path / "out/brought/members/brought-2/user-data").read_text())
+    files = {file["path"]: file["content"] for file in user_data["write_files"]}
+    assert (
+        files["/etc/etcd/kubernetes.pem"] == (tmp_path / "certificates/brought-2.pem").read_text()
+    )
+    assert "ETCD_PEER_CERT_ALLOWED_CN=brought" in files["/etc/default/etcd"]
+
+
+def test_certificates_that_are_not_there(tmp_path):
+    """Every missing file is named, and nothing is written."""
+    shutil.copy(EXAMPLES / "own-certificates.yaml", tmp_path)
+    run = Run("build", "own-certificates.yaml", cwd=tmp_path)
+    assert run.status == 1
+    for name in ("ca.pem", "brought-1.pem", "brought-3-key.pem", "client.pem"):
+        assert f"certificates/{name}" in run.err
+    assert not (tmp_path / "pki").exists()

@@ -1,8 +1,6 @@
 """What we say about ETCD_ variables is what etcd does with them."""
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,6 +22,8 @@ from imagegen.etcd_settings import (
     check_setting,
     check_variable,
 )
+
+from .conftest import require_program
 
 BOOKWORM, NOBLE, TRIXIE = Version(3, 4, 23), Version(3, 4, 30), Version(3, 5, 16)
 
@@ -422,17 +422,12 @@ class Etcd(NamedTuple):
 
 @pytest.fixture(scope="module", params=["3.4", "3.5"])
 def etcd(request: pytest.FixtureRequest) -> Etcd:
-    """IMAGEGEN_ETCD_34 and IMAGEGEN_ETCD_35 name the programs; ``etcd`` on PATH is either."""
-    variable = f"IMAGEGEN_ETCD_{request.param.replace('.', '')}"
-    for path in filter(None, (os.environ.get(variable), shutil.which("etcd"))):
-        output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-        version = Version.parse(output.stdout.split("\n")[0].removeprefix("etcd Version: "))
-        if version.branch == request.param:
-            return Etcd(path, version)
-    missing = f"etcd {request.param} is missing (set {variable})"
-    if os.environ.get("IMAGEGEN_REQUIRE_ALL") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
+    """The etcd of Debian 12, and that of Debian 13."""
+    path = require_program(f"etcd-{request.param}")
+    output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    version = Version.parse(output.stdout.split("\n")[0].removeprefix("etcd Version: "))
+    assert version.branch == request.param
+    return Etcd(path, version)
 
 
 def test_etcd_knows_exactly_what_we_say_it_knows(etcd: Etcd) -> None:

@@ -556,6 +556,9 @@ def test_going_back_a_generation_by_hand(store):
     saved(store, record, third)
     assert loaded(store).pki == third
     assert below(store.path / "generations/2") == second
+    shutil.rmtree(store.path / "generations/1")
+    saved(store, record, contents()[1])
+    assert (store.path / "current").readlink() == Path("generations/4")
 
 
 def test_a_file_in_the_place_of_a_link_is_not_overwritten(store):
