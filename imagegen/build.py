@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-from imagegen.cluster import Cluster
+from imagegen.cluster import Cluster, Identity
 from imagegen.errors import ImagegenError, Problem, raise_errors
+from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
 from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
 from imagegen.output import MEMBERS, Artifact, Changes, write_artifacts
 from imagegen.pki import Pki, issue_pki
 from imagegen.render import render_node
-from imagegen.spec import Spec, parse_spec
+from imagegen.spec import Spec, own_settings, parse_spec
 from imagegen.store import Record, Store, identity_for, record_of
 from imagegen.targets import load_target
 from imagegen.templates import Templates
@@ -153,8 +154,20 @@ def load_spec(path: Path, *, now: datetime, passphrase: bytes | None = None) -> 
     """
     spec, warnings = parse_spec(read_text(path), source=str(path))
     imported, problems = read_imports(spec, path.parent, now=now, passphrase=passphrase)
+    problems = (*problems, *_settings_problems(spec, path))
     raise_errors(problems)
     return LoadedSpec(path=path, spec=spec, imported=imported, warnings=(*warnings, *problems))
+
+
+def _settings_problems(spec: Spec, path: Path) -> Iterator[Problem]:
+    """What etcd would mind about all its settings together, the derived ones included."""
+    # Nothing here depends on who the cluster is, so any identity will do.
+    identity = Identity(store_id="", token=spec.token or "token", created=datetime.min)
+    cluster = Cluster(spec=spec, identity=identity)
+    settings = cluster.settings(cluster.members[0], None)
+    for names, problem in check_combination(settings, spec.etcd_version):
+        if not set(names) <= own_settings(spec.etcd).keys() | spec.etcd.settings.keys():
+            yield replace(problem, where=f"{path}: {problem.where}")
 
 
 def prepare(loaded: LoadedSpec, options: Options) -> Prepared:

@@ -350,8 +350,11 @@ def render(
         passphrase=read_passphrase(ca_passphrase_file),
     )
     [loaded] = load_specs([spec], options)
+    warn_in_work_tree(options.pki)
     prepared = prepare(loaded, options)
     say_problems(prepared.warnings)
+    for note in prepared.notes:
+        print(f"note: {note}", file=sys.stderr)
     chosen = next(m for m in prepared.cluster.members if m.name == member)
     documents = render_node(prepared.cluster, chosen, prepared.pki, Templates(templates))
     data = documents.files()[document]

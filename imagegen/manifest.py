@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 from imagegen import __version__
 from imagegen.certificates import Credential, describe
@@ -73,8 +73,6 @@ def build_manifest(
 
 def manifest_artifact(manifest: Mapping[str, Any]) -> Artifact:
     """The manifest as a file."""
-    from pathlib import PurePosixPath
-
     text = json.dumps(manifest, indent=2) + "\n"
     return Artifact(path=PurePosixPath(MANIFEST), data=text.encode(), mode=0o600)
 
@@ -97,6 +95,21 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
             where=str(path),
             hint="build the cluster anew with --force",
         ) from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("members"), list):
+    if not _is_manifest(manifest):
         raise ImagegenError("is no manifest", where=str(path), hint="build anew with --force")
-    return manifest
+    return cast("dict[str, Any]", manifest)
+
+
+def _is_manifest(document: object) -> bool:
+    """Whether ``document`` has the shape that its readers rely on."""
+    if not isinstance(document, dict) or not {"cluster", "cluster_id", "token"} <= document.keys():
+        return False
+    members = document.get("members")
+    return isinstance(members, list) and all(
+        isinstance(member, dict)
+        and isinstance(member.get("name"), str)
+        and "member_id" in member
+        and isinstance(member.get("files"), dict)
+        and all(isinstance(facts, dict) and "sha256" in facts for facts in member["files"].values())
+        for member in members
+    )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from imagegen.errors import Problem, raise_errors
 from imagegen.etcd_settings import Version, check_combination, check_setting
@@ -748,14 +747,12 @@ def _check_etcd(spec: Spec, reader: Reader) -> None:
     combined = dict(plan.settings or {}) | own_settings(plan)
     for names, problem in check_combination(combined, version):
         reader.add(_place_of(names, plan), problem.what, problem.hint, problem.severity)
-    if plan.metrics_url:
-        host = urlsplit(plan.metrics_url).hostname or ""
-        if plan.metrics_url.startswith("http:") and host not in ("127.0.0.1", "localhost", "::1"):
-            reader.warning(
-                ("etcd", "metrics_url"),
-                f"{plan.metrics_url} shows metrics to anyone who reaches it",
-                "use http://127.0.0.1:2381, or keep it behind a firewall",
-            )
+    if plan.metrics_url and check_setting("ETCD_LISTEN_METRICS_URLS", plan.metrics_url, version):
+        reader.error(
+            ("etcd", "metrics_url"),
+            f"{plan.metrics_url} shows metrics to anyone who reaches it, or is no address",
+            "use http://127.0.0.1:2381, or https:// with the member's address",
+        )
 
 
 #: Settings of ours that are etcd variables under a friendlier name.

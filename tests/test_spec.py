@@ -230,9 +230,7 @@ FAULTS = {
         PLAIN + 'etcd: {settings: {ETCD_UNSAFE_NO_FSYNC: "true"}}\n', ("ETCD_UNSAFE_NO_FSYNC",)
     ),
     "large quota": Fault(PLAIN + "etcd: {quota: 16GiB}\n", ("8",), Severity.WARNING),
-    "metrics for all": Fault(
-        PLAIN + "etcd: {metrics_url: 'http://0.0.0.0:2381'}\n", ("anyone",), Severity.WARNING
-    ),
+    "metrics for all": Fault(PLAIN + "etcd: {metrics_url: 'http://0.0.0.0:2381'}\n", ("anyone",)),
     "ports alike": Fault(PLAIN + "etcd: {client_port: 2380}\n", ("peer_port",)),
     "distribution too old": Fault(
         PLAIN + "distribution: ubuntu-22.04\n", ("3.3", "older than 3.4")

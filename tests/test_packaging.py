@@ -1,0 +1,65 @@
+"""Wheel, sdist and editable installs: each has the program and finds its templates."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from imagegen.templates import NAMES
+
+from .conftest import EXAMPLES, ROOT
+
+
+def run(*arguments: object, cwd: Path, path: Path | None = None) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(path) if path else ""}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel_of_the_sdist(tmp_path_factory) -> Path:
+    """A wheel built from nothing but the sdist, as an index's users get it."""
+    work = tmp_path_factory.mktemp("build")
+    checkout = work / "checkout"
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "out", "pki", "dist"))
+    shutil.copy(ROOT / ".gitignore", checkout)
+    build = "import sys, hatchling.build as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
+    sdist = run("-c", build, "build_sdist", work, cwd=checkout).split()[-1]
+    with tarfile.open(work / sdist) as archive:
+        archive.extractall(work / "unpacked", filter="data")
+    [source] = (work / "unpacked").iterdir()
+    wheel = run("-c", build, "build_wheel", work, cwd=source).split()[-1]
+    return work / wheel
+
+
+def test_the_wheel_works_where_it_is_installed(wheel_of_the_sdist, tmp_path):
+    """The commands run from the installed files alone, templates included."""
+    home = tmp_path / "installed"
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--target", home, wheel_of_the_sdist,
+        cwd=tmp_path)  # fmt: skip
+    where = run("-c", "import imagegen; print(imagegen.__file__)", cwd=tmp_path, path=home)
+    assert where.strip().startswith(str(home))
+    run("-m", "imagegen", "templates", "export", "mine", cwd=tmp_path, path=home)
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == set(NAMES)
+    spec = EXAMPLES / "smallest.yaml"
+    run("-m", "imagegen", "build", spec, cwd=tmp_path, path=home)
+    assert (tmp_path / "out/small/members/small-1/seed.iso").is_file()
+
+
+def test_the_editable_install_finds_the_checkouts_templates(tmp_path):
+    """What this very test suite runs on."""
+    run("-m", "imagegen", "templates", "export", "mine", cwd=tmp_path)
+    for name in NAMES:
+        assert (tmp_path / "mine" / name).read_bytes() == (
+            ROOT / "cloud_init_templates" / name
+        ).read_bytes()
