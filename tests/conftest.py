@@ -18,14 +18,20 @@ NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 
 def require_program(name: str) -> str:
-    """Its path; without it the test is skipped by name, or fails where all are required."""
+    """Its path; without it the test is skipped by name."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if path:
-        return path
-    missing = f"{name} is not installed"
-    if os.environ.get("IMAGEGEN_REQUIRE_ALL") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
+    if not path:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Where everything is installed, a test that cannot run is a failure, not a skip."""
+    report = yield
+    if report.skipped and os.environ.get("IMAGEGEN_REQUIRE_ALL") == "1":
+        report.outcome = "failed"
+    return report
 
 
 def make_cluster(text: str, *, token: str = "token-of-a-test") -> Cluster:

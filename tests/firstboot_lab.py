@@ -50,7 +50,7 @@ def etcd_program() -> str:
     return require_program("etcd-3.4")
 
 
-def eventually(holds: Callable[[], Any], *, seconds: float = 30) -> Any:
+def eventually(holds: Callable[[], Any], *, seconds: float = 120) -> Any:
     """Poll until ``holds()`` is true, and return what it said."""
     deadline = time.monotonic() + seconds
     while not (said := holds()):

@@ -140,6 +140,44 @@ def test_seeds_hold_the_documents(built):
             assert seed.find(document).content == (base / document).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("isoinfo", ("-R", "-x", "/{document}", "-i", "{seed}")),
+        ("isoinfo", ("-J", "-x", "/{document}", "-i", "{seed}")),
+        ("bsdtar", ("-xOf", "{seed}", "{document}")),
+        ("xorriso", ("-indev", "{seed}", "-osirrox", "on", "-extract", "/{document}", "{copy}")),
+    ],
+    ids=["Rock Ridge", "Joliet", "bsdtar", "xorriso"],
+)
+def test_other_programs_read_exactly_the_documents(program, arguments, built, tmp_path):
+    """Nobody needs to believe our own reader."""
+    path = require_program(program)
+    for name in NAMES:
+        base = built / "out/icc-etcd/members" / name
+        for document in ("user-data", "meta-data", "network-config"):
+            copy = tmp_path / name / document
+            copy.parent.mkdir(exist_ok=True)
+            words = {"document": document, "seed": base / "seed.iso", "copy": copy}
+            run = subprocess.run(
+                [path, *(argument.format(**words) for argument in arguments)],
+                capture_output=True, check=True, timeout=60,
+            )  # fmt: skip
+            data = copy.read_bytes() if copy.exists() else run.stdout
+            assert data == (base / document).read_bytes()
+
+
+def test_blkid_sees_the_label_cloud_init_looks_for(built):
+    """The label and the type, on every seed."""
+    blkid = require_program("blkid")
+    for name in NAMES:
+        seed = built / "out/icc-etcd/members" / name / "seed.iso"
+        said = subprocess.run(
+            [blkid, "-p", "-o", "export", seed], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert {"LABEL=cidata", "TYPE=iso9660"} <= set(said)
+
+
 @pytest.mark.parametrize("layout", ["separate", "lab"])
 def test_no_artifact_holds_the_cas_key_or_anothers(layout, here):
     """Over the whole output tree, ISO contents included, each key is where it belongs."""
