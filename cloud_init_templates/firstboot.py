@@ -183,6 +183,7 @@ def run(config: dict[str, Any], progress: Progress) -> None:
     if progress.finished.exists():
         return
     progress.report("waiting", "first boot continues" if progress.read() else "first boot begins")
+    outlive_seed(config)
     steps = {
         "address": wait_for_addresses,
         "clock": wait_for_clock,
@@ -196,6 +197,22 @@ def run(config: dict[str, Any], progress: Progress) -> None:
     for name, step in steps.items():
         progress.enter(name)
         step(config, progress)
+
+
+def outlive_seed(config: dict[str, Any]) -> None:
+    """Have cloud-init do nothing at a later boot at which the seed is gone.
+
+    It uses the first of two datasources without a look if the second is None,
+    as some images list them. Without its seed it would then take this machine
+    for a new one, and make new host keys and the default network of it
+    (canonical/cloud-init#3777). Of two real ones it looks for each, and stays
+    off if it finds none.
+    """
+    source = Path(config.get("datasource", "/var/lib/cloud/instance/datasource"))
+    found = source.read_text() if source.exists() else ""
+    if "DataSourceNoCloud" in found and "/dev/" in found:
+        listing = Path(config.get("datasource_list", "/etc/cloud/cloud.cfg.d/99-imagegen.cfg"))
+        write_whole(listing, "datasource_list: [ NoCloud, ConfigDrive ]\n")
 
 
 def wait_for_addresses(config: dict[str, Any], progress: Progress) -> None:

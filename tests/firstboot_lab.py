@@ -214,6 +214,8 @@ class Member:
             "console": str(self.folder / "console"),
             "service": "etcd.service",
             "unit_dir": str(self.folder / "systemd"),
+            "datasource": str(self.folder / "datasource"),
+            "datasource_list": str(self.folder / "cloud.cfg"),
         }
         self.config_path.write_text(json.dumps({**config, **changes}))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import require_program
 from tests.firstboot_lab import (
@@ -73,6 +74,32 @@ def test_it_runs_on_every_guest() -> None:
 
 
 # --- the steps of `run` ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("DataSourceNoCloud: DataSourceNoCloud [seed=/dev/sr0][dsmode=net]\n", True),
+        ("DataSourceNoCloud: DataSourceNoCloud [seed=/var/lib/cloud/seed/nocloud]\n", False),
+        ("DataSourceEc2Local: DataSourceEc2Local\n", False),
+        (None, False),
+    ],
+)
+def test_cloud_init_is_told_to_outlive_a_seed_on_a_disk(
+    alone: Member, source: str | None, kept: bool
+) -> None:
+    """Only where the seed can be detached, and before anything is waited for."""
+    alone.bring("ip")
+    alone.configure(addresses=["192.0.2.77"], address_timeout=0)
+    if source:
+        (alone.folder / "datasource").write_text(source)
+    alone.run().wait(30)
+    listing = alone.folder / "cloud.cfg"
+    assert listing.exists() == kept
+    if kept:
+        assert yaml.safe_load(listing.read_text()) == {
+            "datasource_list": ["NoCloud", "ConfigDrive"]
+        }
 
 
 def test_missing_address(alone: Member) -> None:
