@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-etcd boot-test boot-test-full lint clean
+.PHONY: help venv demo test test-etcd lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -32,7 +32,8 @@ lint: venv  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy cloud_init_templates/firstboot.py
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools \
+	  examples/cfssl/*.sh tests/boot/*.sh; fi
 
 clean:  ## what this file made, except pki/
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache
