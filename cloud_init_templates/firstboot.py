@@ -78,6 +78,8 @@ ANSWER_LIFETIME = 60
 SETTLE_TIME = 10
 ASK_EVERY = 2
 LINGER = 2 * ASK_EVERY
+# What cloud-init keeps of user-data (its paths.py), and a seed that is a directory.
+COPIES = ("user-data", "user-data.txt", "user-data.txt.i", "cloud-config.txt", "obj.pkl")
 APT_GET = (
     *("apt-get", "--assume-yes", "--no-install-recommends"),
     # Our files may be there before the package; dpkg would stop and ask which to keep.
@@ -208,11 +210,21 @@ def outlive_seed(config: dict[str, Any]) -> None:
     (canonical/cloud-init#3777). Of two real ones it looks for each, and stays
     off if it finds none.
     """
-    source = Path(config.get("datasource", "/var/lib/cloud/instance/datasource"))
-    found = source.read_text() if source.exists() else ""
-    if "DataSourceNoCloud" in found and "/dev/" in found:
-        listing = Path(config.get("datasource_list", "/etc/cloud/cloud.cfg.d/99-imagegen.cfg"))
+    if seed_is_a_disk(config):
+        listing = root(config, "etc/cloud/cloud.cfg.d/99-imagegen.cfg")
         write_whole(listing, "datasource_list: [ NoCloud, ConfigDrive ]\n")
+
+
+def seed_is_a_disk(config: dict[str, Any]) -> bool:
+    """Whether cloud-init found its documents on something that can be detached."""
+    source = root(config, "var/lib/cloud/instance/datasource")
+    found = source.read_text() if source.exists() else ""
+    return "DataSourceNoCloud" in found and "/dev/" in found
+
+
+def root(config: dict[str, Any], path: str) -> Path:
+    """A path of the machine's own; a test has a root of its own."""
+    return Path(config.get("root", "/"), path)
 
 
 def wait_for_addresses(config: dict[str, Any], progress: Progress) -> None:
@@ -386,8 +398,7 @@ def start(config: dict[str, Any], progress: Progress) -> None:
         raise FailedError(f"{service}: {unit['LoadState']}", f"see `systemctl status {service}`")
     if unit["UnitFileState"] != "enabled":
         # What `systemctl enable` would do, without its reload of every unit.
-        units = config.get("unit_dir", "/etc/systemd/system")
-        link = Path(units, "multi-user.target.wants", service)
+        link = root(config, f"etc/systemd/system/multi-user.target.wants/{service}")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(unit["FragmentPath"])
@@ -424,8 +435,32 @@ def follow(config: dict[str, Any], progress: Progress) -> None:
             time.sleep(pause)
         else:
             uptime = float(Path("/proc/uptime").read_text().split()[0])
-            progress.finish("healthy", reason, uptime_seconds=uptime)
+            hint = ""
+            if config["after_boot"] == "scrub":
+                progress.enter("scrub")
+                scrub(config, progress)
+                hint = "detach the seed, it holds keys" if seed_is_a_disk(config) else ""
+            progress.finish("healthy", reason, hint, uptime_seconds=uptime)
             return
+
+
+def scrub(config: dict[str, Any], progress: Progress) -> None:
+    """Remove cloud-init's copies of the keys, and turn it off.
+
+    Off first: without its copies it would take the next boot for a first one.
+    """
+    lock = root(config, "etc/cloud/cloud-init.disabled")
+    # It may still be at work, and would write some of them again.
+    while not lock.exists() and not root(config, "run/cloud-init/result.json").exists():
+        progress.report("starting", "etcd is healthy; cloud-init has to end before its copies go")
+        time.sleep(2)
+    write_whole(lock, "imagegen: scrubbed after first boot; without this file a new seed is read\n")
+    for tree in ("var/lib/cloud", "run/cloud-init"):
+        for folder, _, names in os.walk(root(config, tree)):
+            for path in (Path(folder, name) for name in names):
+                # By name, too: a copy may be compressed.
+                if path.is_file() and (path.name in COPIES or b"PRIVATE KEY" in path.read_bytes()):
+                    path.unlink()
 
 
 def probe(config: dict[str, Any]) -> str:

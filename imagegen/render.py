@@ -283,6 +283,7 @@ def firstboot_config(cluster: Cluster, member: Member, not_before: datetime) -> 
             "mount_point": disk.mount_point,
             "unit": guest.mount_unit(disk.mount_point),
         },
+        "after_boot": spec.after_boot,
         "address_timeout": 300,
         "clock_timeout": 120,
         "state_dir": guest.STATE_DIRECTORY,

@@ -461,6 +461,12 @@ class Spec:
     )
     install: Install = setting(Record(Install), "Where etcd comes from.", default=Install())
     data_disk: DataDisk | None = setting(Record(DataDisk), "A disk for the data.", default=None)
+    after_boot: str = setting(
+        OneOf(("keep", "scrub")),
+        "scrub: once the member is healthy, remove cloud-init's copies of its keys and lock "
+        "cloud-init, so that no later seed is read; keep: leave both as they are.",
+        default="keep",
+    )
     ssh_authorized_keys: tuple[str, ...] = setting(
         ListOf(User.__dataclass_fields__["ssh_authorized_keys"].metadata["kind"].item),
         "Public keys for the image's default user.",

@@ -142,6 +142,11 @@ class Member:
         return self.folder / "data"
 
     @property
+    def root(self) -> Path:
+        """Where the program finds the machine's own files, but not etcd's."""
+        return self.folder / "root"
+
+    @property
     def config_path(self) -> Path:
         return self.folder / "member.json"
 
@@ -213,9 +218,8 @@ class Member:
             "finished": str(self.finished),
             "console": str(self.folder / "console"),
             "service": "etcd.service",
-            "unit_dir": str(self.folder / "systemd"),
-            "datasource": str(self.folder / "datasource"),
-            "datasource_list": str(self.folder / "cloud.cfg"),
+            "after_boot": "keep",
+            "root": str(self.root),
         }
         self.config_path.write_text(json.dumps({**config, **changes}))
 

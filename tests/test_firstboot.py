@@ -57,6 +57,12 @@ def run_until(member: Member, step: str) -> None:
     member.lab.end(process)
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file, and the folders on the way to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def test_it_runs_on_every_guest() -> None:
     """The program is Python 3.10 and imports nothing but the standard library."""
     tree = ast.parse(FIRSTBOOT.read_text(), feature_version=(3, 10))
@@ -92,9 +98,10 @@ def test_cloud_init_is_told_to_outlive_a_seed_on_a_disk(
     alone.bring("ip")
     alone.configure(addresses=["192.0.2.77"], address_timeout=0)
     if source:
-        (alone.folder / "datasource").write_text(source)
+        write(alone.root / "var/lib/cloud/instance/datasource", source)
+    listing = alone.root / "etc/cloud/cloud.cfg.d/99-imagegen.cfg"
+    listing.parent.mkdir(parents=True)
     alone.run().wait(30)
-    listing = alone.folder / "cloud.cfg"
     assert listing.exists() == kept
     if kept:
         assert yaml.safe_load(listing.read_text()) == {
@@ -317,7 +324,7 @@ def test_start(alone: Member, unit: dict[str, str], gate: bool, changes: list[st
 
 def test_start_enables_the_unit(alone: Member) -> None:
     """A disabled unit gets the link that `systemctl enable` would make, an enabled one is left."""
-    link = alone.folder / "systemd/multi-user.target.wants/etcd.service"
+    link = alone.root / "etc/systemd/system/multi-user.target.wants/etcd.service"
     run_until(alone, "start")
     assert not link.is_symlink()
     alone.unit(UnitFileState="disabled")
@@ -353,6 +360,78 @@ def test_healthy_in_the_wrong_cluster(alone: Member) -> None:
     assert (alone.state, alone.result["step"]) == ("failed", "follow")
     assert cluster_id in alone.result["reason"]
     assert not alone.finished.exists()
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"
+INSTANCE = "var/lib/cloud/instances/i-1"
+
+
+@pytest.fixture
+def guest_files(alone: Member) -> dict[str, bool]:
+    """What cloud-init has left on the member's machine, and whether scrubbing spares it."""
+    files = {
+        f"{INSTANCE}/user-data.txt": (KEY, False),
+        f"{INSTANCE}/user-data.txt.i": (KEY, False),
+        f"{INSTANCE}/cloud-config.txt": (KEY, False),
+        f"{INSTANCE}/obj.pkl": ("compressed, for all we know", False),
+        f"{INSTANCE}/scripts/part-001": (f"#!/bin/sh\ncat <<K\n{KEY}K\n", False),
+        f"{INSTANCE}/sem/config_runcmd": ("once", True),
+        f"{INSTANCE}/datasource": ("DataSourceNoCloud: [seed=/dev/sr0]", True),
+        "var/lib/cloud/seed/nocloud/user-data": (KEY, False),
+        "var/lib/cloud/data/instance-id": ("i-1", True),
+        "run/cloud-init/combined-cloud-config.json": (json.dumps(KEY), False),
+        "run/cloud-init/status.json": ("{}", True),
+        "etc/etcd/peer-key.pem": (KEY, True),
+        "etc/ssh/ssh_host_ed25519_key": (KEY, True),
+    }
+    for path, (text, _) in files.items():
+        write(alone.root / path, text)
+    (alone.root / "etc/cloud").mkdir()
+    (alone.root / "var/lib/cloud/instance").symlink_to("instances/i-1")
+    return {path: spared for path, (_, spared) in files.items()}
+
+
+def test_keep(alone: Member, guest_files: dict[str, bool]) -> None:
+    """Healthy, and everything of cloud-init's is as it left it."""
+    write(alone.root / "run/cloud-init/result.json", "{}")
+    (alone.root / "etc/cloud/cloud.cfg.d").mkdir()
+    alone.lab.form(alone)
+    alone.unit(ActiveState="active")
+    assert alone.run().wait(30) == 0
+    assert all((alone.root / path).exists() for path in guest_files)
+    assert not (alone.root / "etc/cloud/cloud-init.disabled").exists()
+
+
+def test_scrub(alone: Member, guest_files: dict[str, bool]) -> None:
+    """Once etcd is healthy and cloud-init has ended, the copies go and cloud-init is off."""
+    (alone.root / "etc/cloud/cloud.cfg.d").mkdir()
+    alone.configure(after_boot="scrub")
+    alone.lab.form(alone)
+    alone.unit(ActiveState="active")
+    process = alone.run()
+    eventually(lambda: "cloud-init has to end" in alone.result.get("reason", ""))
+    assert alone.state == "starting"
+    assert all((alone.root / path).exists() for path in guest_files)
+
+    write(alone.root / "run/cloud-init/result.json", "{}")
+    assert process.wait(30) == 0
+    assert (alone.state, alone.result["step"]) == ("healthy", "scrub")
+    assert "detach the seed" in alone.result["hint"]
+    left = {path for path in guest_files if (alone.root / path).exists()}
+    assert left == {path for path, spared in guest_files.items() if spared}
+    assert (alone.root / "etc/cloud/cloud-init.disabled").exists()
+
+
+def test_scrub_goes_on_after_a_power_cut(alone: Member, guest_files: dict[str, bool]) -> None:
+    """At the next boot cloud-init is off and will not end: nothing is waited for."""
+    (alone.root / "etc/cloud/cloud.cfg.d").mkdir()
+    write(alone.root / "etc/cloud/cloud-init.disabled", "")
+    alone.configure(after_boot="scrub")
+    alone.lab.form(alone)
+    alone.unit(ActiveState="active")
+    assert alone.run().wait(30) == 0
+    left = {path for path in guest_files if (alone.root / path).exists()}
+    assert left == {path for path, spared in guest_files.items() if spared}
 
 
 # --- the start check ------------------------------------------------------------------------

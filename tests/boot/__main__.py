@@ -1,72 +1,119 @@
-"""Boot members of examples/icc-etcd.yaml from their seeds alone, and report.
+"""Boot real machines from their seeds alone, and show what becomes of them.
 
-python -m tests.boot [--release trixie|bookworm] [--members N] [--bus virtio|scsi|ide]
+Drills share one cluster of the example's members, scenarios have their own.
 """
 
 import argparse
+import datetime
 import random
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from . import drill
-from .cluster import Cluster
+from .drill import DRILLS
 from .host import BootError, find_mirror, install_packages
 from .image import RELEASES, build_image, default_cache
-from .machine import SeedBus
 from .network import Network, PackageSource
-
-SPEC = Path(__file__).parents[2] / "examples/icc-etcd.yaml"
+from .report import Report, Trial
+from .scenario import SCENARIOS
+from .site import Site, example
 
 
 def main() -> int:
     """Run it; the exit status says whether all promises were kept."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", choices=sorted(RELEASES), default="trixie")
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--bus", choices=[bus.name.lower() for bus in SeedBus], default="virtio")
-    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="of the order")
-    parser.add_argument("--stagger", type=float, default=5, help="seconds between power-ons")
-    parser.add_argument("--report", type=Path, help="JSON file for the figures")
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
     install_packages()
     image = build_image(RELEASES[arguments.release], find_mirror(), default_cache())
-    print(f"{arguments.members} x {arguments.release}, order {arguments.seed}", flush=True)
+    report = Report(release=arguments.release, order=arguments.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imagegen-boot-") as folder:
         work = Path(folder)
-        output = build(work, arguments.members)
         with (
             Network() as network,
-            PackageSource(network, image.packages, work / "packages.log"),
-            Cluster(
-                output, image, network, work / "machines", bus=SeedBus[arguments.bus.upper()]
-            ) as cluster,
+            PackageSource(network, image.packages, work / "packages.log") as source,
         ):
-            try:
-                figures = drill.form(cluster, seed=arguments.seed, stagger=arguments.stagger)
-            except BootError as error:
-                print(f"{error}\n0 passed, 1 failed")
-                return 1
-    print(drill.as_table(figures))
-    print(f"all of it: {time.monotonic() - begun:.0f} s\n1 passed, 0 failed")
+            site = Site(image, network, source, work)
+            drills = [name for name in arguments.names if name in DRILLS]
+            if drills or "form" in arguments.names:
+                try_cluster(site, drills, arguments, report)
+            for name in arguments.names:
+                if name in SCENARIOS:
+                    attempt(name, lambda name=name: SCENARIOS[name](site), report)  # type: ignore[misc]
+    report.seconds = round(time.monotonic() - begun, 1)
+    print(report.as_table())
     if arguments.report:
-        arguments.report.write_text(drill.as_json(figures))
-    return 0
+        arguments.report.parent.mkdir(parents=True, exist_ok=True)
+        arguments.report.write_text(report.as_json())
+    return 0 if all(trial.passed for trial in report.trials) else 1
 
 
-def build(work: Path, members: int) -> Path:
-    """Build the example's first members, as its user would."""
-    spec = yaml.safe_load(SPEC.read_text())
-    spec["members"] = spec["members"][:members]
-    (work / "icc-etcd.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "imagegen", "build", "icc-etcd.yaml"]
-    subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL, timeout=60)
-    return work / "out/icc-etcd"
+def parse_arguments() -> argparse.Namespace:
+    """What to boot; by default all there is."""
+    names = ("form", *DRILLS, *SCENARIOS)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.boot", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"drills and scenarios: {', '.join(names)}"
+    )
+    parser.add_argument("--release", choices=sorted(RELEASES), default="trixie")
+    parser.add_argument("--members", type=int, default=5, help="of the drills' cluster")
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="of the order")
+    parser.add_argument("--stagger", type=float, default=5, help="seconds between power-ons")
+    parser.add_argument(
+        "--rotate", type=int, default=0, metavar="N", help="and N others, which the day decides"
+    )
+    parser.add_argument("--report", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(names):
+        parser.error(f"no drill or scenario: {', '.join(sorted(unknown))}")
+    if not arguments.names:
+        arguments.names = list(names)
+    others = [name for name in names if name not in arguments.names]
+    today = datetime.datetime.now(datetime.UTC).date().toordinal()
+    for turn in range(min(arguments.rotate, len(others))):
+        arguments.names.append(others[(today * arguments.rotate + turn) % len(others)])
+    return arguments
+
+
+def try_cluster(
+    site: Site, drills: list[str], arguments: argparse.Namespace, report: Report
+) -> None:
+    """Form the cluster and drill it; after a failure nothing said of it would count."""
+    with site.cluster(site.build("cluster", example(arguments.members))) as cluster:
+
+        def form() -> str:
+            figures = drill.form(cluster, seed=arguments.seed, stagger=arguments.stagger)
+            report.members = figures
+            starts = {m.name: m.machine.powered_on for m in cluster.members}
+            first = min(starts.values())
+            report.quorum = min(starts[f.member] - first + f.healthy for f in figures)
+            return f"{len(figures)} members, power-on in order {arguments.seed}"
+
+        whole = attempt("form", form, report)
+        for name in drills:
+            if whole:
+                whole = attempt(name, lambda name=name: DRILLS[name](cluster, site), report)  # type: ignore[misc]
+            else:
+                report.trials.append(Trial(name, False, 0, "not run: the cluster is not whole"))
+
+
+def attempt(name: str, trial: Callable[[], str], report: Report) -> bool:
+    """Run one of them, say at once how it went, and give whether it did well."""
+    begun = time.monotonic()
+    try:
+        passed, saw = True, trial()
+    except BootError as error:
+        passed, saw = False, str(error)
+    result = Trial(name, passed, round(time.monotonic() - begun, 1), saw)
+    report.trials.append(result)
+    print(
+        f"{name}: {'passed' if passed else 'FAILED'} in {result.seconds:.0f} s: {saw}", flush=True
+    )
+    return passed
 
 
 if __name__ == "__main__":

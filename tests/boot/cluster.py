@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import yaml
 
-from .host import T, wait_for
+from .host import BootError, T, wait_for
 from .image import Image
-from .machine import Machine, SeedBus
+from .machine import Machine
 from .network import Network
 
 # Printed by cloud-init's last module. It has no outcome; `cloud-init status` does.
@@ -38,6 +38,13 @@ class Member:
         """A pattern for what its console prints as it enters a state."""
         return rf"imagegen: {re.escape(self.name)}: {state}:"
 
+    def sh(self, script: str) -> str:
+        """What a shell script prints in the guest; it must succeed."""
+        done = self.machine.agent.run("/bin/sh", "-ec", script)
+        if done.returncode:
+            raise BootError(f"{self.name}: {script}: exit {done.returncode}\n{done.stderr}")
+        return done.stdout
+
     def result(self) -> dict[str, Any]:
         """What the member itself has on record about its first boot."""
         text = self.machine.agent.read("/var/lib/imagegen/result.json")
@@ -47,16 +54,8 @@ class Member:
 class Cluster:
     """All members on one LAN, off to begin with, and the client its owner would use."""
 
-    def __init__(
-        self,
-        output: Path,
-        image: Image,
-        network: Network,
-        directory: Path,
-        *,
-        bus: SeedBus = SeedBus.VIRTIO,
-    ) -> None:
-        self._network, self._client = network, output / "client"
+    def __init__(self, output: Path, image: Image, network: Network, directory: Path) -> None:
+        self.network, self.client = network, output / "client"
         manifest = json.loads((output / "manifest.json").read_text())
         self.cluster_id: str = manifest["cluster_id"]
         self.members: list[Member] = []
@@ -69,7 +68,6 @@ class Cluster:
                 directory / entry["name"],
                 mac=_mac(documents / "network-config"),
                 seed=documents / "seed.iso",
-                bus=bus,
             )
             member_id, client_url = entry["member_id"], entry["client_url"]
             self.members.append(Member(entry["name"], member_id, client_url, machine))
@@ -115,16 +113,35 @@ class Cluster:
                 timeout,
             )
 
+    def serves(self, member: Member) -> bool:
+        """Whether a client that asks this member alone gets an answer of the whole cluster."""
+        return self.etcdctl("endpoint", "health", members=[member]).returncode == 0
+
+    def wait_until_serving(self, members: Iterable[Member] | None = None) -> None:
+        """Wait until each of the members serves."""
+        for member in self.members if members is None else members:
+            self.wait(
+                lambda member=member: self.serves(member),  # type: ignore[misc]
+                f"{member.name} serves",
+                LATER_BOOT,
+            )
+
+    def leader(self) -> Member:
+        """The member that leads at the moment."""
+        said = self.etcdctl("endpoint", "status", "-w", "json", members=self.members[:1])
+        leader = json.loads(said.stdout)[0]["Status"]["leader"]
+        return next(member for member in self.members if int(member.member_id, 16) == leader)
+
     def etcdctl(
         self, *argv: str, members: Iterable[Member] | None = None, timeout: float = 30
     ) -> subprocess.CompletedProcess[str]:
         """Call etcdctl with the built client credential, at the advertised addresses."""
         asked = self.members if members is None else members
-        return self._network.client(
+        return self.network.client(
             "etcdctl",
             f"--endpoints={','.join(member.client_url for member in asked)}",
-            *(f"--cacert={self._client}/ca.pem", f"--cert={self._client}/client.pem"),
-            f"--key={self._client}/client-key.pem",
+            *(f"--cacert={self.client}/ca.pem", f"--cert={self.client}/client.pem"),
+            f"--key={self.client}/client-key.pem",
             *argv,
             timeout=timeout,
         )

@@ -8,8 +8,8 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -171,6 +171,15 @@ class GuestAgent:
             self.call("guest-file-close", handle=handle)
         return base64.b64decode(answer["buf-b64"]).decode()
 
+    def write(self, path: str, content: str) -> None:
+        """A file for root in the guest; unlike an argument, no log has its content."""
+        handle = self.call("guest-file-open", path=path, mode="w")
+        try:
+            encoded: Any = base64.b64encode(content.encode()).decode()
+            self.call("guest-file-write", handle=handle, **{"buf-b64": encoded})
+        finally:
+            self.call("guest-file-close", handle=handle)
+
 
 def _request(command: str, **arguments: object) -> bytes:
     return json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
@@ -180,7 +189,8 @@ class Machine:
     """A virtual machine on the LAN; off until powered on, and off when its context ends.
 
     ``seed``, ``bus`` and ``data_disk`` may change while it is off: the next
-    power-on finds what an operator has attached or detached.
+    power-on finds what an operator has attached or detached. So may ``image``,
+    which counts from the next fresh disk on.
     """
 
     def __init__(
@@ -198,7 +208,7 @@ class Machine:
     ) -> None:
         self.name = name
         self.seed, self.bus, self.data_disk = seed, bus, data_disk
-        self._image, self._network, self._directory = image, network, directory
+        self.image, self._network, self._directory = image, network, directory
         self._mac, self._memory = mac, memory
         self._disk = directory / "disk.qcow2"
         self._port = network.add_port()
@@ -219,7 +229,20 @@ class Machine:
     def wipe(self) -> None:
         """Go back to the image's disk, as a provider does who gives the machine anew."""
         assert not self._process, f"{self.name} is on"
-        create_disk(self._disk, backing=self._image.disk)
+        create_disk(self._disk, backing=self.image.disk)
+
+    @contextmanager
+    def fresh_disk(self) -> Iterator[None]:
+        """With the image's disk in it, and then again with the one it had; off in between."""
+        assert not self._process, f"{self.name} is on"
+        aside = self._disk.with_suffix(".aside")
+        self._disk.rename(aside)
+        self.wipe()
+        try:
+            yield
+        finally:
+            self.power_off()
+            aside.replace(self._disk)
 
     def power_on(self) -> None:
         """Start, and return at once."""
@@ -292,7 +315,7 @@ class Machine:
             # pc, not q35: Debian 12's cloud kernel has no driver for q35's CD.
             *("-machine", f"pc,accel={ACCELERATOR}", "-cpu", CPU, "-smp", "1"),
             *("-m", str(self._memory), "-display", "none", "-rtc", "base=utc"),
-            *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
+            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
             *("-append", KERNEL_ARGUMENTS),
             *("-chardev", f"file,id=console,path={self._directory}/console.log,append=on"),
             *("-serial", "chardev:console"),

@@ -1,0 +1,191 @@
+"""Machines that come into the world in other ways than the example's, from power-on to proof.
+
+Each scenario has a cluster of its own, as small as what it shows allows.
+"""
+
+import shlex
+import time
+from collections.abc import Callable
+
+from . import drill
+from .cluster import FIRST_BOOT, LATER_BOOT, Cluster, Member
+from .drill import require
+from .machine import SeedBus, create_disk
+from .site import Site, example
+
+
+def attachments(site: Site) -> str:
+    """The seed as SCSI CD, as IDE CD and as a directory; with no DNS, NTP or default route."""
+    spec = example(3, network={"prefix": 24})
+    with site.cluster(site.build("attachments", spec)) as cluster:
+        scsi, ide, directory = cluster.members
+        scsi.machine.bus, ide.machine.bus = SeedBus.SCSI, SeedBus.IDE
+        _bake_seed(site, directory)
+        figures = drill.form(cluster, seed=0, stagger=0)
+        for member in cluster.members:
+            routes = member.sh("ip route show default; ip -6 route show default")
+            require(not routes, f"{member.name} has a default route: {routes}")
+            servers = member.sh("cat /etc/resolv.conf 2>/dev/null | grep ^nameserver || true")
+            require(not servers, f"{member.name} has a name server: {servers}")
+            clock = member.sh("timedatectl show --property=NTPSynchronized")
+            require("no" in clock, f"{member.name} has a time server: {clock}")
+        source = directory.sh("cat /var/lib/cloud/instance/datasource")
+        require("/var/lib/cloud/seed/nocloud" in source, f"it took {source}")
+        drill.reboot(cluster, site)  # of the one whose seed is a directory
+    return "; ".join(f"{f.member} healthy after {f.healthy:.0f} s" for f in figures)
+
+
+def _bake_seed(site: Site, member: Member) -> None:
+    """Put the seed into the member's image, where an image builder would."""
+    assert member.machine.seed
+    documents = member.machine.seed.parent
+    files = {
+        f"/var/lib/cloud/seed/nocloud/{name}": (documents / name).read_bytes()
+        for name in ("user-data", "meta-data", "network-config")
+    }
+    member.machine.image = site.image.with_files(files, site.work / "baked")
+    member.machine.seed = None
+    member.machine.wipe()
+
+
+def source_down(site: Site) -> str:
+    """The package source is down at the first power-on, and comes back."""
+    with site.cluster(site.build("source-down", example(1))) as cluster:
+        (member,) = cluster.members
+        site.source.switch_off()
+        try:
+            member.machine.power_on()
+            _wait_for_apt_error(member)
+            site.source.switch_on()
+            begun = time.monotonic()
+            cluster.wait_for_state("healthy")
+            running = time.monotonic() - begun
+            drill.check_first_boot(member)
+
+            site.source.switch_off()
+            member.machine.power_off()
+            member.machine.wipe()
+            member.machine.power_on()
+            _wait_for_apt_error(member)
+            member.machine.console.begin_boot()
+            member.machine.reboot()
+            _wait_for_apt_error(member)
+        finally:
+            site.source.switch_on()
+        begun = time.monotonic()
+        cluster.wait_for_state("healthy")
+        rebooted = time.monotonic() - begun
+        drill.check_membership(cluster)
+        drill.check_reads(cluster, "installed")
+    return (
+        f"healthy {running:.0f} s after the source is back, and {rebooted:.0f} s if after a reboot"
+    )
+
+
+def _wait_for_apt_error(member: Member) -> None:
+    """The console and the result name apt's reason, and that it is tried again."""
+    member.machine.wait_for_line(rf"{member.state_line('installing')} install: [EW]: ", FIRST_BOOT)
+    result = member.result()
+    require(result["state"] == "installing", f"{member.name}: {result}")
+    require("10.240.0.1" in result["reason"], f"{member.name}: {result}")
+    require("tried again" in result["hint"], f"{member.name}: {result}")
+
+
+def data_disk(site: Site) -> str:
+    """A data disk is formatted once and outlives its machine; without it etcd does not start."""
+    disk = site.work / "data.qcow2"
+    create_disk(disk)
+    plan = {"device": "/dev/disk/by-id/virtio-data"}
+    spec = example(1, data_disk=plan)
+    with site.cluster(site.build("data-disk", spec)) as cluster:
+        (member,) = cluster.members
+        member.machine.power_on()
+        member.machine.wait_for_line(
+            rf"{member.state_line('failed')} data_disk: .*{plan['device']} is missing", FIRST_BOOT
+        )
+        drill.check_not_started(member)
+
+        member.machine.shut_down()
+        member.machine.data_disk = disk
+        member.machine.power_on()
+        cluster.wait_for_state("healthy")
+        made = _file_system(member)
+        drill.put(cluster, "on the disk")
+
+        member.machine.console.begin_boot()
+        member.machine.reboot()
+        cluster.wait_until_serving()
+        require(_file_system(member) == made, "the disk is not what it was before the reboot")
+        drill.wait_for_copy(cluster, member, "on the disk")
+
+        member.machine.shut_down()
+        spec["members"][0]["generation"] = 2
+        site.build("data-disk", spec)
+        member.machine.power_on()
+        cluster.wait_for_state("healthy")
+        instance = member.result()["instance_id"]
+        require(instance.endswith("-g2"), f"first boot was {instance}'s")
+        require(_file_system(member) == made, "the second generation has formatted the disk")
+        drill.wait_for_copy(cluster, member, "on the disk")
+
+        member.machine.shut_down()
+        member.machine.data_disk = None
+        member.machine.power_on()
+        member.machine.wait_for_line("Dependency failed for .*etcd", LATER_BOOT)
+        member.machine.wait(member.machine.agent.answers, "answers", LATER_BOOT)
+        drill.check_not_started(member)
+    return f"file system {made.split()[0]} from the first start to the second generation"
+
+
+def _file_system(member: Member) -> str:
+    """Which one etcd's data is on; it must be the data disk's, and mounted before etcd started."""
+    label, found = member.sh("findmnt -no LABEL,UUID --target /var/lib/etcd/data/member").split()
+    require(label == "etcd-data", f"the data is on {label}")
+    times = member.sh(
+        "systemctl show --value -p ActiveEnterTimestampMonotonic var-lib-etcd.mount; "
+        "systemctl show --value -p ExecMainStartTimestampMonotonic etcd.service"
+    )
+    mounted, started = (int(word) for word in times.split())
+    require(0 < mounted < started, f"mounted at {mounted} µs, etcd started at {started} µs")
+    return found
+
+
+def scrub(site: Site) -> str:
+    """``after_boot: scrub`` leaves keys to etcd alone, and the machine as good after a reboot."""
+    with site.cluster(site.build("scrub", example(1, after_boot="scrub"))) as cluster:
+        (member,) = cluster.members
+        member.machine.power_on()
+        cluster.wait_for_state("healthy")
+        _check_keys(cluster, member)
+        before = drill.identity(member), member.result()
+        drill.put(cluster, "kept")
+        member.machine.console.begin_boot()
+        member.machine.reboot()
+        cluster.wait_until_serving()
+        require((drill.identity(member), member.result()) == before, "it is another machine now")
+        drill.wait_for_copy(cluster, member, "kept")
+        _check_keys(cluster, member)
+        status = member.machine.agent.run("cloud-init", "status").stdout
+        require("status: disabled" in status, f"cloud-init: {status}")
+        spared = member.result()["hint"]
+    return f"the key is in /etc/etcd alone, before and after a reboot; hint: {spared}"
+
+
+def _check_keys(cluster: Cluster, member: Member) -> None:
+    """Of all that was written since the image was made, only etcd's directory has the key."""
+    (key,) = member.sh("ls /etc/etcd/*-key.pem").split()
+    # The third line is all the key's own; it appears in no argument list but a shell's own.
+    found = member.sh(
+        f"line=$(sed -n 3p {shlex.quote(key)}); test ${{#line}} -gt 30; "
+        "find / /run /dev/shm /tmp -xdev -type f -newer /etc/.updated -print0 | "
+        'xargs -0 grep -lF -e "$line" | sort -u'
+    )
+    require(found.split() == [key], f"{member.name}: the key is also in {found}")
+
+
+SCENARIOS: dict[str, Callable[[Site], str]] = {
+    "attachments": attachments,
+    "source-down": source_down,
+    "data-disk": data_disk,
+    "scrub": scrub,
+}

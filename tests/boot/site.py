@@ -1,0 +1,49 @@
+"""Where machines are tried: an image, a LAN with its package source, and a folder to build in."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .cluster import Cluster
+from .image import Image
+from .network import Network, PackageSource
+
+EXAMPLE = Path(__file__).parents[2] / "examples/icc-etcd.yaml"
+
+
+def example(members: int, **changes: object) -> dict[str, Any]:
+    """The example's spec with its first members, and with changes of other settings."""
+    spec: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    spec["members"] = spec["members"][:members]
+    return spec | changes
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that a trial needs of its surroundings."""
+
+    image: Image
+    network: Network
+    source: PackageSource
+    work: Path
+
+    def build(self, name: str, spec: dict[str, Any]) -> Path:
+        """Build a spec as its user would; of the same name, with the same keys."""
+        folder = self.work / name
+        folder.mkdir(exist_ok=True)
+        # JSON is YAML, and leaves no doubt about what is a string.
+        (folder / "spec.yaml").write_text(json.dumps(spec))
+        command = (sys.executable, "-m", "imagegen", "build", "spec.yaml", "--force")
+        with (folder / "build.log").open("ab") as log:
+            subprocess.run(command, cwd=folder, check=True, stdout=log, stderr=log, timeout=60)
+        return folder / "out" / str(spec["cluster"])
+
+    def cluster(self, output: Path) -> Cluster:
+        """Machines for the members of an output directory."""
+        directory = self.work / f"machines-{output.parent.parent.name}"
+        return Cluster(output, self.image, self.network, directory)
