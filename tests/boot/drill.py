@@ -184,12 +184,13 @@ def refusals(cluster: Cluster, site: Site) -> str:
 def _dial_as_client(
     cluster: Cluster, member: Member, client: Path | None, *, welcome: bool
 ) -> None:
-    credential = [f"--cert={client}/client.pem", f"--key={client}/client-key.pem"] if client else []
+    files = {"--cacert": cluster.client / "ca.pem"}
+    if client:
+        files |= {"--cert": client / "client.pem", "--key": client / "client-key.pem"}
     # Up to TLS 1.2 a refusal is part of the handshake and cannot be missed.
     said = cluster.network.client(
         *("curl", "--silent", "--show-error", "--tls-max", "1.2", "--max-time", "20"),
-        f"--cacert={cluster.client}/ca.pem",
-        *credential,
+        *(word for option, path in files.items() for word in (option, str(path))),
         f"{member.client_url}/health",
     )
     if welcome:
