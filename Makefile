@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-etcd lint clean
+.PHONY: help venv demo test test-etcd boot-test boot-test-full lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -26,6 +26,22 @@ test: venv  ## unit tests; those that need a missing program are skipped by name
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd
+
+# Reports of the boots, as JSON, are in out/boot/.
+BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json
+
+boot-test: venv  ## boot three Debian 13 machines, and two drills that the day decides; needs root
+	$(BOOT) --members 3 --rotate 2 form refusals
+
+# Each of its parts takes less than half an hour on two cores without KVM.
+PARTS := $(foreach release,trixie bookworm,boot-drills-$(release) boot-scenarios-$(release))
+boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
+
+boot-drills-%: venv
+	$(BOOT) --release $* form refusals reboot detached minority majority wiped wiped-alone
+
+boot-scenarios-%: venv
+	$(BOOT) --release $* attachments source-down data-disk scrub
 
 lint: venv  ## format, lint and types
 	$(BIN)/ruff format --check .

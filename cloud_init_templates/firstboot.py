@@ -129,25 +129,26 @@ class Progress:
             return {}
         return result if result.get("instance_id") == self.config["instance_id"] else {}
 
-    def report(self, state: str, reason: str, hint: str = "", **facts: Any) -> None:
+    def report(
+        self, state: str, reason: str, hint: str = "", *, final: bool = False, **facts: Any
+    ) -> None:
         """Record where things stand, and say so if that is a change.
 
         ``run`` and ``start-check`` share one result. Once it is final it stays,
-        except that a healthy member may come to be refused.
+        except that a healthy member may come to be refused; and from the next
+        boot on ``run`` is skipped.
         """
         with Path(self.path.parent, "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self.read()
             overrules = state == "refused" != before.get("state")
-            if overrules or not self.finished.exists():
-                self._write(before, {"state": state, "reason": reason, "hint": hint, **facts})
+            if self.finished.exists() and not overrules:
+                return
+            self._write(before, {"state": state, "reason": reason, "hint": hint, **facts})
+            if final:
+                write_whole(self.finished, f"{state}\n")
         if (state, self.step, reason) != tuple(map(before.get, ("state", "step", "reason"))):
             self._say(f"imagegen: {self.config['member']}: {state}: {self.step}: {reason}", hint)
-
-    def finish(self, state: str, reason: str, hint: str = "", **facts: Any) -> None:
-        """Report a state that is final: from the next boot on the unit is skipped."""
-        self.report(state, reason, hint, **facts)
-        write_whole(self.finished, f"{state}\n")
 
     def _write(self, before: dict[str, Any], news: dict[str, Any]) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -332,7 +333,12 @@ def version_of_etcd() -> tuple[int, ...]:
     """Ask the etcd on PATH."""
     _, said = run_program("etcd", "--version")
     first_line = said.partition("\n")[0]  # etcd Version: 3.4.23
-    return version(first_line.rpartition(" ")[2])
+    try:
+        return version(first_line.rpartition(" ")[2])
+    except ValueError:
+        raise FailedError(
+            f"etcd --version says {first_line!r}", "is it made for this CPU?"
+        ) from None
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -419,7 +425,7 @@ def start(config: dict[str, Any], progress: Progress) -> None:
 def follow(config: dict[str, Any], progress: Progress) -> None:
     """Wait until this member is healthy in its own cluster, or the start check has refused it."""
     service = config["service"]
-    for pause in backoff(2, 30):
+    for pause in backoff(1, 5):
         if progress.finished.exists():
             return
         try:
@@ -440,7 +446,7 @@ def follow(config: dict[str, Any], progress: Progress) -> None:
                 progress.enter("scrub")
                 scrub(config, progress)
                 hint = "detach the seed, it holds keys" if seed_is_a_disk(config) else ""
-            progress.finish("healthy", reason, hint, uptime_seconds=uptime)
+            progress.report("healthy", reason, hint, final=True, uptime_seconds=uptime)
             return
 
 
@@ -773,7 +779,7 @@ def main() -> int:
     except RefusedError as refusal:
         # The gate first: with it gone systemd does not try again.
         Path(config["gate"]).unlink(missing_ok=True)
-        progress.finish("refused", str(refusal), refusal.hint)
+        progress.report("refused", str(refusal), refusal.hint, final=True)
     except FailedError as failure:
         progress.report("failed", str(failure), failure.hint)
     except Exception as bug:

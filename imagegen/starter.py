@@ -84,6 +84,9 @@ distribution: debian-13
 # data_disk:
 #   device: /dev/disk/by-id/virtio-etcd-data
 
+# Once healthy, leave the keys to etcd alone, and let cloud-init read no further seed.
+# after_boot: scrub
+
 # etcd:
 #   quota: 8GiB
 #   auto_compaction: 1h

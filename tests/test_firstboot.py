@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import random
@@ -360,6 +361,33 @@ def test_healthy_in_the_wrong_cluster(alone: Member) -> None:
     assert (alone.state, alone.result["step"]) == ("failed", "follow")
     assert cluster_id in alone.result["reason"]
     assert not alone.finished.exists()
+
+
+def test_the_last_word_stays_the_last(alone: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is not lost to a report that was under way when it came."""
+    spec = importlib.util.spec_from_file_location("firstboot", FIRSTBOOT)
+    assert spec
+    assert spec.loader
+    firstboot = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(firstboot)
+    alone.configure()
+    config = json.loads(alone.config_path.read_text())
+    follower = threading.Thread(
+        target=firstboot.Progress(config, "follow").report, args=("starting", "etcd is activating")
+    )
+    write_whole = firstboot.write_whole
+
+    def write_slowly(path: Path, text: str) -> None:
+        write_whole(path, text)
+        if '"refused"' in text:
+            follower.start()
+            time.sleep(0.3)
+
+    monkeypatch.setattr(firstboot, "write_whole", write_slowly)
+    firstboot.Progress(config, "start-check").report("refused", "no", final=True)
+    follower.join(10)
+    assert alone.state == "refused"
+    assert "activating" not in alone.console
 
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"

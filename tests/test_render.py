@@ -120,7 +120,7 @@ def test_credentials_are_the_members_own(example):
         assert (
             files[settings["ETCD_PEER_TRUSTED_CA_FILE"]]["content"] == pki.peer_ca.certificate_pem
         )
-        holding = {path for path, file in files.items() if "PRIVATE KEY" in file["content"]}
+        holding = {path for path, file in files.items() if "PRIVATE KEY-----" in file["content"]}
         assert holding == {settings["ETCD_KEY_FILE"], settings["ETCD_PEER_KEY_FILE"]}
         assert {files[path]["permissions"] for path in holding} == {"0600"}
         assert "PRIVATE KEY" not in node.meta_data + node.network_config
@@ -156,6 +156,7 @@ def test_the_first_boot_program_knows_what_it_must():
     assert config["peer_listen"] == ["10.30.0.12", 2380]
     assert config["addresses"] == ["10.30.0.12", "10.20.0.12"]
     assert config["data_disk"]["unit"] == "var-lib-etcd.mount"
+    assert config["after_boot"] == "scrub"
     assert config["bootstrap_until"] == "2027-06-30T00:00:00Z"
     assert config["not_before"] < "2026-12-01T12:00:00Z"
 

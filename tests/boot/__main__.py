@@ -6,16 +6,21 @@ Drills share one cluster of the example's members, scenarios have their own.
 import argparse
 import datetime
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from . import drill
+from .cluster import Cluster
 from .drill import DRILLS
 from .host import BootError, find_mirror, install_packages
 from .image import RELEASES, build_image, default_cache
+from .machine import GuestCrashedError
 from .network import Network, PackageSource
 from .report import Report, Trial
 from .scenario import SCENARIOS
@@ -25,6 +30,8 @@ from .site import Site, example
 def main() -> int:
     """Run it; the exit status says whether all promises were kept."""
     arguments = parse_arguments()
+    # Ended politely, machines, network and folders are gone as after ^C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     install_packages()
     image = build_image(RELEASES[arguments.release], find_mirror(), default_cache())
     report = Report(release=arguments.release, order=arguments.seed)
@@ -34,14 +41,12 @@ def main() -> int:
         with (
             Network() as network,
             PackageSource(network, image.packages, work / "packages.log") as source,
+            # A crash of a kernel is the host's or QEMU's: no later boot would show more.
+            suppress(GuestCrashedError),
         ):
-            site = Site(image, network, source, work)
-            drills = [name for name in arguments.names if name in DRILLS]
-            if drills or "form" in arguments.names:
-                try_cluster(site, drills, arguments, report)
-            for name in arguments.names:
-                if name in SCENARIOS:
-                    attempt(name, lambda name=name: SCENARIOS[name](site), report)  # type: ignore[misc]
+            try_all(Site(image, network, source, work), arguments, report)
+    tried = {trial.name for trial in report.trials}
+    report.trials += [Trial(n, False, 0, "not run") for n in arguments.names if n not in tried]
     report.seconds = round(time.monotonic() - begun, 1)
     print(report.as_table())
     if arguments.report:
@@ -79,26 +84,28 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def try_cluster(
-    site: Site, drills: list[str], arguments: argparse.Namespace, report: Report
-) -> None:
-    """Form the cluster and drill it; after a failure nothing said of it would count."""
-    with site.cluster(site.build("cluster", example(arguments.members))) as cluster:
+def try_all(site: Site, arguments: argparse.Namespace, report: Report) -> None:
+    """Form the cluster and drill it, then play the scenarios."""
+    names: list[str] = arguments.names
+    drills = [name for name in names if name in DRILLS]
+    if drills or "form" in names:
+        with site.cluster(site.build("cluster", example(arguments.members))) as cluster:
+            whole = attempt("form", lambda: form(cluster, arguments, report), report)
+            for name in drills:
+                # After a failure nothing that is said of this cluster would count.
+                whole = whole and attempt(name, partial(DRILLS[name], cluster, site), report)
+    for name in names:
+        if name in SCENARIOS:
+            attempt(name, partial(SCENARIOS[name], site), report)
 
-        def form() -> str:
-            figures = drill.form(cluster, seed=arguments.seed, stagger=arguments.stagger)
-            report.members = figures
-            starts = {m.name: m.machine.powered_on for m in cluster.members}
-            first = min(starts.values())
-            report.quorum = min(starts[f.member] - first + f.healthy for f in figures)
-            return f"{len(figures)} members, power-on in order {arguments.seed}"
 
-        whole = attempt("form", form, report)
-        for name in drills:
-            if whole:
-                whole = attempt(name, lambda name=name: DRILLS[name](cluster, site), report)  # type: ignore[misc]
-            else:
-                report.trials.append(Trial(name, False, 0, "not run: the cluster is not whole"))
+def form(cluster: Cluster, arguments: argparse.Namespace, report: Report) -> str:
+    """Form the cluster, and report what it took."""
+    report.members = drill.form(cluster, seed=arguments.seed, stagger=arguments.stagger)
+    starts = {member.name: member.machine.powered_on for member in cluster.members}
+    healthy = min(starts[figures.member] + figures.healthy for figures in report.members)
+    report.quorum = round(healthy - min(starts.values()), 1)
+    return f"{len(cluster.members)} members, power-on in order {arguments.seed}"
 
 
 def attempt(name: str, trial: Callable[[], str], report: Report) -> bool:
@@ -106,6 +113,9 @@ def attempt(name: str, trial: Callable[[], str], report: Report) -> bool:
     begun = time.monotonic()
     try:
         passed, saw = True, trial()
+    except GuestCrashedError as crash:
+        report.trials.append(Trial(name, False, round(time.monotonic() - begun, 1), str(crash)))
+        raise
     except BootError as error:
         passed, saw = False, str(error)
     result = Trial(name, passed, round(time.monotonic() - begun, 1), saw)

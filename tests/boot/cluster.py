@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import yaml
 
-from .host import BootError, T, wait_for
+from .host import BootError, T, TimedOutError, wait_for
 from .image import Image
 from .machine import Machine
 from .network import Network
@@ -100,7 +100,11 @@ class Cluster:
 
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float) -> T:
         """Wait for something about the cluster, as long as all its machines live."""
-        return wait_for(condition, what=what, timeout=timeout, alive=self.check)
+        try:
+            return wait_for(condition, what=what, timeout=timeout, alive=self.check)
+        except TimedOutError as error:
+            consoles = (f"{m.name}:\n{m.machine.console.tail()}" for m in self.members)
+            raise TimedOutError("\n".join([str(error), *consoles])) from None
 
     def wait_for_state(
         self, state: str, members: Iterable[Member] | None = None, timeout: float = FIRST_BOOT

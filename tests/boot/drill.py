@@ -116,9 +116,15 @@ def check_refused(member: Member) -> None:
 
 
 def check_not_started(member: Member) -> None:
-    """No etcd runs and none has left anything in its directory."""
-    state = member.sh("systemctl is-active etcd.service || true").strip()
-    require(state in ("inactive", "failed"), f"{member.name}: etcd.service is {state}")
+    """No etcd runs, none will, and none has left anything in its directory."""
+    require(not member.sh("pidof etcd || true"), f"{member.name}: etcd runs")
+    # systemd tries once more, five seconds later, and finds the gate shut.
+    ended = ("inactive", "failed")
+    member.machine.wait(
+        lambda: member.sh("systemctl is-active etcd.service || true").strip() in ended,
+        "gives up etcd.service",
+        60,
+    )
     logs = member.sh("find /var/lib/etcd -name '*.wal'")
     require(not logs, f"{member.name}: etcd has started: {logs}")
 
@@ -370,7 +376,8 @@ def wiped_alone(cluster: Cluster, _site: Site) -> str:
         needed = (len(cluster.members) - 1) // 2 + 1
         nobody = rf"{member.state_line('waiting')} start-check: heard 0 of the {needed} others"
         member.machine.wait_for_line(nobody, FIRST_BOOT)
-        check_not_waiting_for_nothing(member)
+        require(member.result().get("state") == "waiting", f"{member.name}: {member.result()}")
+        require(not member.sh("pidof etcd || true"), f"{member.name}: etcd runs")
         lagging.machine.power_on()
         cluster.wait_for_state("refused", [member])
         check_refused(member)
@@ -381,12 +388,6 @@ def wiped_alone(cluster: Cluster, _site: Site) -> str:
             wait_for_copy(cluster, other, "acknowledged")
     _bring_back(cluster, member, "acknowledged")
     return "refused on the word of the first to return; the write is still there"
-
-
-def check_not_waiting_for_nothing(member: Member) -> None:
-    """A member that waits says so on record, and its etcd is not running."""
-    require(member.result().get("state") == "waiting", f"{member.name}: {member.result()}")
-    require(not member.sh("pidof etcd || true").strip(), f"{member.name}: etcd runs")
 
 
 def _bring_back(cluster: Cluster, member: Member, value: str) -> None:

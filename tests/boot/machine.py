@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from .host import BootError, T, run, wait_for
+from .host import BootError, T, TimedOutError, run, wait_for
 from .image import KERNEL_ARGUMENTS, Image
 from .network import Network
 
@@ -289,7 +289,12 @@ class Machine:
 
     def wait(self, condition: Callable[[], T | None], what: str, timeout: float) -> T:
         """Wait for something about this machine, as long as it lives."""
-        return wait_for(condition, what=f"{self.name} {what}", timeout=timeout, alive=self.check)
+        try:
+            return wait_for(
+                condition, what=f"{self.name} {what}", timeout=timeout, alive=self.check
+            )
+        except TimedOutError as error:
+            raise TimedOutError(f"{error}\n{self.console.tail()}") from None
 
     def wait_for_line(self, pattern: str, timeout: float) -> Line:
         """Wait until this boot has printed a line that matches."""
