@@ -2,7 +2,7 @@
 """First boot of one etcd member: from a fresh machine to a healthy member of its cluster.
 
     firstboot run           imagegen-firstboot.service: install, hand over keys, start, follow
-    firstboot start-check   ExecStartPre of etcd.service: may etcd start as things are?
+    firstboot start-check   ExecCondition of etcd.service: may etcd start as things are?
 
 Both read /etc/imagegen/member.json and keep result.json, which says how far
 this member has come. ``run`` is idempotent: at the next boot it continues
@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 CONFIG = "/etc/imagegen/member.json"
+# Of an ExecCondition: 1 to 254 end it there, 255 is a failure that is tried again.
+REFUSED, FAILED = 1, 255
 ANSWER_TIMEOUT = 10  # seconds; an emulated machine takes some of them for one handshake
 ANSWER_LIFETIME = 60
 SETTLE_TIME = 10
@@ -778,17 +780,20 @@ def main() -> int:
             progress = Progress(config, "start-check")
             start_check(config, progress)
     except RefusedError as refusal:
-        # The gate first: with it gone systemd does not try again.
+        # Not only this start: without the gate the next boot does not even ask.
         Path(config["gate"]).unlink(missing_ok=True)
         progress.report("refused", str(refusal), refusal.hint, final=True)
+        return REFUSED
     except FailedError as failure:
         progress.report("failed", str(failure), failure.hint)
+        return FAILED
     except Exception as bug:
+        import traceback
+
+        traceback.print_exc()
         progress.report("failed", f"unexpected: {bug!r}")
-        raise
-    else:
-        return 0
-    return 1
+        return FAILED
+    return 0
 
 
 if __name__ == "__main__":

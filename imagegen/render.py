@@ -202,7 +202,7 @@ def _units(cluster: Cluster, member: Member) -> list[tuple[str, str, dict[str, s
     """Unit templates, where they go, and what they must say whatever else they say."""
     dropin = {
         "Unit/ConditionPathExists": guest.GATE,
-        "Service/ExecStartPre": f"+{guest.PROGRAM} start-check",
+        "Service/ExecCondition": f"+{guest.PROGRAM} start-check",
         "Service/TimeoutStartSec": "infinity",
     }
     firstboot = {

@@ -31,6 +31,9 @@ from tests.firstboot_lab import (
     https,
 )
 
+# Exit statuses with a meaning of their own to systemd (systemd.service, ExecCondition).
+REFUSED, FAILED = 1, 255
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
@@ -114,7 +117,7 @@ def test_missing_address(alone: Member) -> None:
     """An address on no interface ends the boot, and the result says which were found."""
     alone.bring("ip")
     alone.configure(addresses=[alone.address, "192.0.2.77"], address_timeout=0)
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert alone.state == "failed"
     assert alone.result["step"] == "address"
     assert "192.0.2.77 is on no interface; found: " in alone.result["reason"]
@@ -126,7 +129,7 @@ def test_missing_address(alone: Member) -> None:
 def test_clock_before_the_certificates(alone: Member) -> None:
     """Certificates of the future would be refused by every peer: the reason names both times."""
     alone.configure(not_before="2999-01-01T00:00:00Z", clock_timeout=0)
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "clock")
     assert "2999-01-01T00:00:00Z" in alone.result["reason"]
 
@@ -201,7 +204,7 @@ def test_preinstalled(alone: Member, version: str | None, reason: str) -> None:
         alone.stand_in("etcd", f"echo 'etcd Version: {version}'; echo 'Git SHA: Not provided'")
     else:
         (alone.folder / "bin/etcd").unlink()
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "install")
     assert reason in alone.result["reason"]
     assert not alone.gate.exists()
@@ -251,7 +254,7 @@ def test_somebody_elses_disk_is_left_alone(
     """A disk with anything else on it ends the boot before a byte is written, and is named."""
     alone.lab.spawn([require_program(program), *arguments, str(disk)], alone).wait(10)
     before = disk.read_bytes()
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "data_disk")
     assert f"not blank and no ext4 labelled etcd-data: {found}" in alone.result["reason"]
     assert disk.read_bytes() == before
@@ -262,7 +265,7 @@ def test_somebody_elses_disk_is_left_alone(
 def test_missing_data_disk(alone: Member, disk: Path) -> None:
     """Without its disk etcd does not start, on the root disk least of all."""
     disk.unlink()
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "data_disk")
     assert not alone.data.exists()
     assert not alone.gate.exists()
@@ -272,7 +275,7 @@ def test_unmounted_data_disk_at_a_later_boot(alone: Member, disk: Path) -> None:
     """Data below an unmounted mount point is not the member's data."""
     (alone.data / "member/wal").mkdir(parents=True)
     (alone.data / "member/wal/0-0.wal").touch()
-    assert alone.start_check() == 1
+    assert alone.start_check() == FAILED
     assert alone.state == "failed"
     assert "not mounted" in alone.result["reason"]
 
@@ -336,7 +339,7 @@ def test_start_enables_the_unit(alone: Member) -> None:
 def test_masked_unit(alone: Member) -> None:
     """What somebody has masked is not started."""
     alone.unit(LoadState="masked")
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "start")
     assert "masked" in alone.result["reason"]
     assert not alone.gate.exists()
@@ -357,7 +360,7 @@ def test_healthy_in_the_wrong_cluster(alone: Member) -> None:
     cluster_id = f"{alone.lab.cluster_id:x}"
     alone.configure(cluster_id="cdf818194e3a8c32")
     alone.unit(ActiveState="active")
-    assert alone.run().wait(30) == 1
+    assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "follow")
     assert cluster_id in alone.result["reason"]
     assert not alone.finished.exists()
@@ -509,7 +512,7 @@ def test_bootstrap_until(lab: Lab) -> None:
     member.configure(bootstrap_until="2020-01-01T00:00:00+00:00")
     member.gate.parent.mkdir()
     member.gate.touch()
-    assert member.start_check() == 1
+    assert member.start_check() == REFUSED
     assert member.state == "refused"
     assert "imagegen member replace icc-etcd-1" in member.result["hint"]
     assert not member.gate.exists()
@@ -517,7 +520,7 @@ def test_bootstrap_until(lab: Lab) -> None:
     assert "refused" in member.console
     # Another start does not change the verdict, nor does the first-boot unit's next run.
     said = member.result
-    assert member.start_check() == 1
+    assert member.start_check() == REFUSED
     assert member.run().wait(30) == 0
     assert member.result == said
 
@@ -527,7 +530,7 @@ def test_a_healthy_member_that_lost_its_data(lab: Lab) -> None:
     member = lab.members[0]
     member.finished.parent.mkdir()
     member.finished.write_text("healthy\n")
-    assert member.start_check(seconds=5) == 1
+    assert member.start_check(seconds=5) == REFUSED
     assert member.state == "refused"
 
 
@@ -535,7 +538,7 @@ def test_new_generation_starts_over(lab: Lab) -> None:
     """A replacement has a new instance-id; the old verdict is not its own."""
     member = lab.members[0]
     member.configure(bootstrap_until="2020-01-01T00:00:00Z")
-    assert member.start_check() == 1
+    assert member.start_check() == REFUSED
     member.configure(instance_id="i-2", finished=str(member.folder / "state/finished-i-2"))
     lab.spawn(member.firstboot("start-check"), member)
     eventually(lambda: (member.state, member.result["instance_id"]) == ("waiting", "i-2"))
@@ -674,7 +677,7 @@ def test_acknowledged_write_is_not_lost(lab: Lab) -> None:
     boot = wiped.boot()
     eventually(lambda: wiped.state == "waiting")
     lagging.boot()
-    assert boot.wait(30) == 1
+    assert boot.wait(30) == REFUSED
     assert wiped.state == "refused"
     assert "icc-etcd-2 has seen this member start" in wiped.result["reason"]
     assert not wiped.data.exists()
@@ -697,7 +700,7 @@ def test_a_member_that_was_away_is_not_enough(lab: Lab) -> None:
     eventually(lambda: "heard 1 of the 2" in away.result.get("reason", ""))
     assert [boot.poll() for boot in boots] == [None, None]
     keeps.boot()
-    assert boots[0].wait(30) == 1
+    assert boots[0].wait(30) == REFUSED
     assert wiped.state == "refused"
     assert eventually(lambda: away.put("later", "x") and away.get("promise")) == "kept"
 
@@ -730,7 +733,7 @@ def test_a_peer_that_replays_its_log(alone: Member, tmp_path: Path) -> None:
     check = alone.wait_at_start_check()
     assert "has not seen this member start so far" in alone.result["reason"]
     listed[0]["clientURLs"] = [alone.client_url]
-    assert check.wait(10) == 1
+    assert check.wait(10) == REFUSED
     assert alone.state == "refused"
 
 

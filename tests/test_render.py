@@ -246,7 +246,7 @@ BROKEN = {
     "hostname": ("user-data.yaml.j2", "hostname: {{ config.hostname | yaml }}", "hostname: me", "hostname"),  # noqa: E501
     "setting": ("etcd.env.j2", "{{ name }}=", "{{ name }}_=", "ETCD_NAME"),
     "gate": ("etcd-dropin.conf.j2", "ConditionPathExists", "#ConditionPathExists", "ConditionPathExists"),  # noqa: E501
-    "check": ("etcd-dropin.conf.j2", "ExecStartPre", "ExecStartPost", "ExecStartPre"),
+    "check": ("etcd-dropin.conf.j2", "ExecCondition", "ExecStartPost", "ExecCondition"),
     "meta-data": ("meta-data.yaml.j2", "instance-id:", "instance_id:", "instance-id"),
     "network": ("network-config.yaml.j2", "{{ network | yaml_block }}", "version: 2", "version"),
     "unknown": ("meta-data.yaml.j2", 'meta["instance-id"]', "meta.instance_id", "does not exist"),
