@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -79,9 +79,13 @@ def parse_arguments() -> argparse.Namespace:
         arguments.names = list(names)
     others = [name for name in names if name not in arguments.names]
     today = datetime.datetime.now(datetime.UTC).date().toordinal()
-    for turn in range(min(arguments.rotate, len(others))):
-        arguments.names.append(others[(today * arguments.rotate + turn) % len(others)])
+    arguments.names += rotation(others, arguments.rotate, today)
     return arguments
+
+
+def rotation(names: Sequence[str], count: int, day: int) -> list[str]:
+    """The names whose day it is; all have theirs before any has another."""
+    return [names[(day * count + turn) % len(names)] for turn in range(min(count, len(names)))]
 
 
 def try_all(site: Site, arguments: argparse.Namespace, report: Report) -> None:

@@ -73,6 +73,11 @@ def check_first_boot(member: Member) -> None:
         # From 23.4 on; deprecations are among them.
         complaints = facts.get("recoverable_errors") if isinstance(facts, dict) else None
         require(not complaints, f"{member.name}: cloud-init {stage}: {complaints}")
+    said = member.sh("cloud-init status || true")
+    require("status: done" in said, f"{member.name}: cloud-init {said}")
+    # Before 23.4 the log is the only place for them.
+    deprecated = member.sh("grep -i deprecat /var/log/cloud-init.log || true")
+    require(not deprecated, f"{member.name}: {deprecated}")
     state = member.result()
     require(state.get("state") == "healthy", f"{member.name}: {state}")
     require(state.get("member_id") == member.member_id, f"{member.name}: {state}")

@@ -1,5 +1,6 @@
 """The parts of a machine that show without one."""
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class FakeAgent:
 
     def __init__(self, path: Path, stale: bytes = b"") -> None:
         self._stale = stale
+        self.written = b""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -87,10 +89,13 @@ class FakeAgent:
             case "guest-exec-status":
                 status = {"exited": True, "exitcode": 3, "out-data": "b25l", "err-data": "dHdv"}
                 return {"return": status}
-            case "guest-file-open" if arguments["path"] == "/etc/hostname":
+            case "guest-file-open" if arguments["path"] in ("/etc/hostname", "/run/new"):
                 return {"return": 7}
             case "guest-file-open":
                 return {"error": {"desc": "failed to open file: No such file or directory"}}
+            case "guest-file-write":
+                self.written += base64.b64decode(arguments["buf-b64"])
+                return {"return": {}}
             case "guest-file-read":
                 return {"return": {"buf-b64": "ZXRjZC0xCg=="}}
             case _:
@@ -98,10 +103,21 @@ class FakeAgent:
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[GuestAgent]:
-    fake = FakeAgent(tmp_path / "agent.sock", stale=b'{"return": "to somebody else"}\n')
-    yield GuestAgent(tmp_path / "agent.sock")
-    fake.close()
+def guest(tmp_path: Path) -> Iterator[FakeAgent]:
+    guest = FakeAgent(tmp_path / "agent.sock", stale=b'{"return": "to somebody else"}\n')
+    yield guest
+    guest.close()
+
+
+@pytest.fixture
+def agent(guest: FakeAgent, tmp_path: Path) -> GuestAgent:
+    return GuestAgent(tmp_path / "agent.sock")
+
+
+def test_the_agent_writes_files(agent: GuestAgent, guest: FakeAgent) -> None:
+    """What is written arrives as it is."""
+    agent.write("/run/new", "naïve\n")
+    assert guest.written.decode() == "naïve\n"
 
 
 def test_the_agent_runs_programs(agent: GuestAgent) -> None:
