@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-etcd boot-test boot-test-full lint clean
+.PHONY: help venv demo test test-etcd boot-test boot-test-full packer-test lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -22,7 +22,7 @@ demo: venv  ## build the lab's cluster from examples/icc-etcd.yaml
 	$(BIN)/imagegen build examples/icc-etcd.yaml --output out --pki pki
 
 test: venv  ## unit tests; those that need a missing program are skipped by name
-	$(BIN)/pytest -m 'not etcd and not boot'
+	$(BIN)/pytest -m 'not etcd'
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd
@@ -32,6 +32,9 @@ BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json
 
 boot-test: venv  ## boot three Debian 13 machines, and two drills that the day decides; needs root
 	$(BOOT) --members 3 --rotate 2 form refusals
+
+packer-test: venv  ## build a golden image with Packer, and boot three members from it; needs root
+	$(BOOT) golden
 
 # Each of its parts takes less than half an hour on two cores without KVM.
 PARTS := $(foreach release,trixie bookworm,boot-drills-$(release) boot-scenarios-$(release))
@@ -49,7 +52,7 @@ lint: venv  ## format, lint and types
 	$(BIN)/mypy
 	$(BIN)/mypy cloud_init_templates/firstboot.py
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools \
-	  examples/cfssl/*.sh tests/boot/*.sh; fi
+	  examples/cfssl/*.sh packer/scripts/*.sh tests/boot/*.sh; fi
 
 clean:  ## what this file made, except pki/
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache

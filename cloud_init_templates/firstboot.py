@@ -289,12 +289,27 @@ def install(config: dict[str, Any], progress: Progress) -> None:
             time.sleep(pause)
     if not shutil.which("etcd"):
         raise FailedError(
-            "etcd is not installed", "use an image that has it, or let the first boot install it"
+            f"etcd is not installed{image_record(config)}",
+            "use an image that has it, or let the first boot install it",
         )
     minimum = wanted["minimum_version"]
     if minimum and version_of_etcd() < version(minimum):
         found = ".".join(map(str, version_of_etcd()))
-        raise FailedError(f"etcd {found} is older than {minimum}", "use a newer image or release")
+        raise FailedError(
+            f"etcd {found} is older than {minimum}{image_record(config)}",
+            "use a newer image or release",
+        )
+
+
+def image_record(config: dict[str, Any]) -> str:
+    """Name the golden image this machine was made from, for a reason; empty if it was none."""
+    try:
+        record = json.loads(root(config, "etc/imagegen-image.json").read_text())
+        return f" (image of {record['built']}, made with etcd {record['etcd']})"
+    except FileNotFoundError:
+        return ""
+    except (ValueError, KeyError, TypeError) as problem:
+        return f" (/etc/imagegen-image.json is no record of an image: {problem!r})"
 
 
 def is_installed(packages: list[str]) -> bool:

@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 templates_app = typer.Typer(help="The templates behind the documents.", no_args_is_help=True)
 app.add_typer(templates_app, name="templates")
+packer_app = typer.Typer(help="Golden images that a seed finishes.", no_args_is_help=True)
+app.add_typer(packer_app, name="packer")
 
 
 class Document(StrEnum):
@@ -434,3 +436,25 @@ def templates_export(
     for path in export_templates(directory):
         print(path)
     print(f"keep those you change; then: imagegen build SPEC --templates {directory}")
+
+
+@packer_app.command("export")
+def packer_export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+) -> None:
+    """Copy the Packer files; their README.md says how to build with them."""
+    from imagegen.golden import export_packer_files
+
+    for path in export_packer_files(directory):
+        print(path)
+
+
+@packer_app.command("seed")
+def packer_seed(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+) -> None:
+    """Write the seed a Packer build boots from: a user and a throw-away key."""
+    from imagegen.golden import write_build_seed
+
+    for path in write_build_seed(directory):
+        print(path)

@@ -13,10 +13,13 @@ import yaml
 
 from imagegen.env_file import quote_env
 from imagegen.errors import ImagegenError, Problem, ProblemsError
+from imagegen.shipped import export, shipped_directory
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+#: The folder of the shipped set.
+SHIPPED = "cloud_init_templates"
 #: Every file of the shipped set; a user's directory may replace any of them.
 NAMES = (
     "user-data.yaml.j2",
@@ -37,13 +40,6 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 # blanks at its end (they would not survive an editor), and a final newline.
 _LITERAL = re.compile(r"(?!\s)[\t\n\x20-\x7e\xa0-\ud7ff]+\n", re.ASCII)
 _FRAGILE = re.compile(r"[ \t]\n|^\t|\n\n\Z|[\u2028\u2029]", re.MULTILINE)
-
-
-def shipped_directory() -> Path:
-    """Where the templates are: beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).parent
-    inside = package / "cloud_init_templates"
-    return inside if inside.is_dir() else package.parent / "cloud_init_templates"
 
 
 def yaml_scalar(value: object) -> str:
@@ -91,7 +87,7 @@ class Templates:
         Raises:
             ProblemsError: ``directory`` is none, or holds a file that replaces nothing.
         """
-        self._directories = [shipped_directory()]
+        self._directories = [shipped_directory(SHIPPED)]
         if directory is None:
             return
         if not directory.is_dir():
@@ -179,17 +175,7 @@ def export_templates(directory: Path) -> list[Path]:
     """Copy the shipped set into ``directory``; returns what was written.
 
     Raises:
-        ImagegenError: a file of the set is already there.
+        ImagegenError: a file of the set is already there, or cannot be written.
     """
-    source = shipped_directory()
-    targets = [directory / name for name in NAMES]
-    present = [path for path in targets if path.exists()]
-    if present:
-        raise ProblemsError(
-            Problem(where=str(path), what="already exists", hint="export into an empty directory")
-            for path in present
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, target in zip(NAMES, targets, strict=True):
-        target.write_bytes((source / name).read_bytes())
-    return targets
+    source = shipped_directory(SHIPPED)
+    return export({name: (source / name).read_bytes() for name in NAMES}, directory)

@@ -14,6 +14,7 @@ from imagegen.spec import parse_spec
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+TEMPLATES = ROOT / "cloud_init_templates"
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 

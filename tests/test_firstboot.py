@@ -207,7 +207,22 @@ def test_preinstalled(alone: Member, version: str | None, reason: str) -> None:
     assert alone.run().wait(30) == FAILED
     assert (alone.state, alone.result["step"]) == ("failed", "install")
     assert reason in alone.result["reason"]
+    assert "image of" not in alone.result["reason"]
     assert not alone.gate.exists()
+
+
+def test_preinstalled_names_the_image(alone: Member) -> None:
+    """Whoever attached the wrong image learns which one it is."""
+    alone.stand_in("etcd", "echo 'etcd Version: 3.3.25'")
+    record = {"etcd": "3.3.25", "built": "2026-11-23T12:00:00Z"}
+    write(alone.root / "etc/imagegen-image.json", json.dumps(record))
+    assert alone.run().wait(30) == FAILED
+    reason = alone.result["reason"]
+    assert reason.endswith("(image of 2026-11-23T12:00:00Z, made with etcd 3.3.25)")
+    (alone.root / "etc/imagegen-image.json").write_text("{}")
+    (alone.folder / "state/result.json").unlink()
+    assert alone.run().wait(30) == FAILED
+    assert "no record of an image" in alone.result["reason"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,20 @@ def wheel_of_the_sdist(tmp_path_factory) -> Path:
     return work / wheel
 
 
+def test_a_wheel_from_a_checkout_has_no_key_of_a_build(tmp_path):
+    """What a Packer build leaves in its folder stays there."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "out", "pki", "dist"))
+    shutil.copy(ROOT / ".gitignore", checkout)
+    (checkout / "packer/qemu/seed").mkdir()
+    (checkout / "packer/qemu/seed/id_ed25519").write_text("a key\n")
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    wheel = run("-c", build, tmp_path, cwd=checkout).split()[-1]
+    names = zipfile.ZipFile(tmp_path / wheel).namelist()
+    assert "imagegen/packer/qemu/sources.pkr.hcl" in names
+    assert not [name for name in names if "seed/" in name]
+
+
 def test_the_wheel_works_where_it_is_installed(wheel_of_the_sdist, tmp_path):
     """The commands run from the installed files alone, templates included."""
     home = tmp_path / "installed"
@@ -51,6 +66,8 @@ def test_the_wheel_works_where_it_is_installed(wheel_of_the_sdist, tmp_path):
     assert where.strip().startswith(str(home))
     run("-m", "imagegen", "templates", "export", "mine", cwd=tmp_path, path=home)
     assert {path.name for path in (tmp_path / "mine").iterdir()} == set(NAMES)
+    run("-m", "imagegen", "packer", "export", "golden", cwd=tmp_path, path=home)
+    assert os.access(tmp_path / "golden/scripts/verify.sh", os.X_OK)
     spec = EXAMPLES / "smallest.yaml"
     run("-m", "imagegen", "build", spec, cwd=tmp_path, path=home)
     assert (tmp_path / "out/small/members/small-1/seed.iso").is_file()

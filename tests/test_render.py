@@ -18,9 +18,9 @@ from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.pki import MemberCredentials, Pki, issue_pki
 from imagegen.render import NodeDocuments, render_node
-from imagegen.templates import Templates, shipped_directory
+from imagegen.templates import Templates
 
-from .conftest import EXAMPLES, NOW, make_cluster, require_program
+from .conftest import EXAMPLES, NOW, TEMPLATES, make_cluster, require_program
 
 # Those that need no certificates brought along.
 RENDERED = ["icc-etcd", "smallest", "three-members-ipv6", "hardened"]
@@ -164,7 +164,7 @@ def test_the_first_boot_program_knows_what_it_must():
 def test_the_first_boot_program_is_the_one_that_is_tested():
     """It arrives byte for byte, executable."""
     file = files_of(documents("icc-etcd"))[guest.PROGRAM]
-    assert file["content"] == (shipped_directory() / "firstboot.py").read_text()
+    assert file["content"] == (TEMPLATES / "firstboot.py").read_text()
     assert file["permissions"] == "0755"
 
 
@@ -258,7 +258,7 @@ BROKEN = {
 def test_a_template_that_does_not_say_what_it_must_is_refused(name, tmp_path):
     """Each way to break a seed by a template is caught before it becomes one."""
     template, old, new, word = BROKEN[name]
-    text = (shipped_directory() / template).read_text()
+    text = (TEMPLATES / template).read_text()
     assert old in text
     (tmp_path / template).write_text(text.replace(old, new))
     with pytest.raises(ImagegenError) as caught:
@@ -269,7 +269,7 @@ def test_a_template_that_does_not_say_what_it_must_is_refused(name, tmp_path):
 
 def test_a_template_may_say_more(tmp_path):
     """A user's own settings and commands beside ours are fine."""
-    text = (shipped_directory() / "user-data.yaml.j2").read_text()
+    text = (TEMPLATES / "user-data.yaml.j2").read_text()
     (tmp_path / "user-data.yaml.j2").write_text(
         text + '  - ["touch", "/mine"]\ntimezone: Europe/Berlin\n'
     )

@@ -12,11 +12,12 @@ from imagegen.templates import (
     NAMES,
     Templates,
     export_templates,
-    shipped_directory,
     yaml_block,
     yaml_scalar,
     yaml_text,
 )
+
+from .conftest import TEMPLATES
 
 # YAML cannot hold lone surrogates, and neither can UTF-8.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -70,7 +71,7 @@ def test_words_that_yaml_would_take_for_something_else(text):
 
 def test_all_templates_are_shipped():
     """Every name in the set is a file, and every template file is in the set."""
-    there = {path.name for path in shipped_directory().iterdir()} - {"README.md"}
+    there = {path.name for path in TEMPLATES.iterdir()} - {"README.md"}
     assert there == set(NAMES)
 
 
@@ -94,7 +95,7 @@ def test_a_users_template_takes_the_place_of_one(tmp_path):
     (tmp_path / "hosts.j2").write_text("127.0.0.1 localhost\n")
     templates = Templates(tmp_path)
     assert templates.render("hosts.j2") == "127.0.0.1 localhost\n"
-    assert "#cloud-config" in (shipped_directory() / "user-data.yaml.j2").read_text()
+    assert "#cloud-config" in (TEMPLATES / "user-data.yaml.j2").read_text()
 
 
 def test_a_file_that_replaces_nothing_is_an_error(tmp_path):

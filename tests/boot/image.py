@@ -53,6 +53,7 @@ class Release:
             "linux-image-cloud-amd64",
             "openssh-server",
             "python3",
+            "sudo",  # every cloud image has it; Packer becomes root by it
             "qemu-guest-agent",  # the suite's way in: needs no network, keys or users
             "systemd-sysv",
             "systemd-timesyncd",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from . import drill
 from .cluster import FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
+from .golden import golden
 from .machine import SeedBus, create_disk
 from .site import Site, example
 
@@ -188,4 +189,5 @@ SCENARIOS: dict[str, Callable[[Site], str]] = {
     "source-down": source_down,
     "data-disk": data_disk,
     "scrub": scrub,
+    "golden": golden,
 }

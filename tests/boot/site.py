@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .cluster import Cluster
+from .host import BootError
 from .image import Image
 from .network import Network, PackageSource
 
@@ -21,6 +22,14 @@ def example(members: int, **changes: object) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     spec["members"] = spec["members"][:members]
     return spec | changes
+
+
+def imagegen(*argv: str, cwd: Path | None = None) -> None:
+    """Call the program under test."""
+    command = (sys.executable, "-m", "imagegen", *argv)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise BootError(f"imagegen {' '.join(argv)}: exit {done.returncode}\n{done.stderr}")
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,7 @@ class Site:
         folder.mkdir(exist_ok=True)
         # JSON is YAML, and leaves no doubt about what is a string.
         (folder / "spec.yaml").write_text(json.dumps(spec))
-        command = (sys.executable, "-m", "imagegen", "build", "spec.yaml", "--force")
-        with (folder / "build.log").open("ab") as log:
-            subprocess.run(command, cwd=folder, check=True, stdout=log, stderr=log, timeout=60)
+        imagegen("build", "spec.yaml", "--force", cwd=folder)
         return folder / "out" / str(spec["cluster"])
 
     def cluster(self, output: Path) -> Cluster:
