@@ -13,6 +13,8 @@ rm -f /etc/systemd/network/10-cloud-init-*.network
 rm -f /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/NetworkManager/*lease*
 rm -rf /var/lib/systemd/network/*
 
+# Stopping it saves a seed, which the shutdown would do later.
+systemctl stop systemd-random-seed.service
 # systemd takes "uninitialized" and empty for a first boot; empty is what all tools write.
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret

@@ -6,7 +6,8 @@ build {
     execute_command = "sudo env {{ .Vars }} sh '{{ .Path }}'"
     environment_vars = [
       "ETCD_PACKAGES=${var.etcd_packages}",
-      "ETCD_TARBALL=${basename(var.etcd_tarball)}",
+      # basename("") is ".".
+      "ETCD_TARBALL=${var.etcd_tarball == "" ? "" : basename(var.etcd_tarball)}",
       "ETCD_SHA256=${var.etcd_sha256}",
       "EXTRA_PACKAGES=${var.extra_packages}",
       "BUILD_USER=packer",

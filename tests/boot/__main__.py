@@ -77,8 +77,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"no drill or scenario: {', '.join(sorted(unknown))}")
     if not arguments.names:
         arguments.names = list(names)
-    # A golden image takes longest of all, and has a target of its own.
-    others = [name for name in names if name not in ("golden", *arguments.names)]
+    # Golden images take longest of all, and have targets of their own.
+    others = [n for n in names if n not in arguments.names and not n.startswith("golden")]
     today = datetime.datetime.now(datetime.UTC).date().toordinal()
     arguments.names += rotation(others, arguments.rotate, today)
     return arguments

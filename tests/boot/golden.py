@@ -1,10 +1,12 @@
 """A golden image, made by Packer from packer/qemu, and members that start from it."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from . import drill
@@ -21,16 +23,14 @@ BUILD_TIME = 1200.0
 
 def golden(site: Site) -> str:
     """Three members from a golden image form a cluster with no package source to reach."""
-    install_packages(PACKAGES if shutil.which("packer") else (*PACKAGES, "packer"))
+    _install_packer()
     with site.cluster(site.build("plain", example(3))) as cluster:
         plain = drill.form(cluster, seed=0, stagger=0)
     image = bake(site)
     spec = example(3, install={"mode": "preinstalled", "minimum_version": "3.5"})
     site.source.switch_off()
     try:
-        with Site(image, site.network, site.source, site.work).cluster(
-            site.build("golden", spec)
-        ) as cluster:
+        with _on(site, image).cluster(site.build("golden", spec)) as cluster:
             baked = drill.form(cluster, seed=0, stagger=0)
             machines = {member.sh("cat /etc/machine-id") for member in cluster.members}
             keys = {member.sh("cat /etc/ssh/ssh_host_*.pub") for member in cluster.members}
@@ -44,9 +44,48 @@ def golden(site: Site) -> str:
     return f"etcd {record['etcd']}; last of three healthy after {seconds}"
 
 
-def bake(site: Site) -> Image:
+def golden_release(site: Site) -> str:
+    """The same with a release archive for the packages, for one member."""
+    _install_packer()
+    tarball, digest = _release(site)
+    image = bake(site, etcd_tarball=str(tarball), etcd_sha256=digest)
+    spec = example(1, install={"mode": "preinstalled", "minimum_version": "3.5"})
+    with _on(site, image).cluster(site.build("golden-release", spec)) as cluster:
+        (figures,) = drill.form(cluster, seed=0, stagger=0)
+        (member,) = cluster.members
+        record = json.loads(member.sh("cat /etc/imagegen-image.json"))
+        require(
+            digest in record["source"], f"the image's record does not name its source: {record}"
+        )
+        program = member.sh("readlink /proc/$(pidof etcd)/exe").strip()
+        require(program == "/usr/local/bin/etcd", f"{program} runs")
+    return f"etcd {record['etcd']} from {tarball.name}, healthy after {figures.healthy:.0f} s"
+
+
+def _release(site: Site) -> tuple[Path, str]:
+    """An archive as upstream lays them out, of the binaries in Debian's packages."""
+    top = site.work / "release/etcd-v3.5.16-linux-amd64"
+    top.mkdir(parents=True)
+    for package in site.image.packages.rglob("etcd-*.deb"):
+        run("dpkg-deb", "--extract", str(package), str(top.parent / "deb"))
+    for program in (top.parent / "deb/usr/bin").glob("etcd*"):
+        shutil.copy(program, top)
+    tarball = site.work / f"{top.name}.tar.gz"
+    run("tar", "-czf", str(tarball), "-C", str(top.parent), top.name)
+    return tarball, hashlib.sha256(tarball.read_bytes()).hexdigest()
+
+
+def _install_packer() -> None:
+    install_packages(PACKAGES if shutil.which("packer") else (*PACKAGES, "packer"))
+
+
+def _on(site: Site, image: Image) -> Site:
+    return replace(site, image=image)
+
+
+def bake(site: Site, **variables: object) -> Image:
     """Build as packer/README.md says, and look at the finished image from outside."""
-    work = site.work / "bake"
+    work = site.work / f"bake-{len(variables)}"
     imagegen("packer", "export", str(work / "packer"))
     folder = work / "packer/qemu"
     imagegen("packer", "seed", str(folder / "seed"))
@@ -54,7 +93,7 @@ def bake(site: Site) -> Image:
     (folder / "plugins.pkr.hcl").unlink()
     console = work / "console.log"
     console.touch()
-    variables = {
+    variables |= {
         "image_name": "golden",
         "base_image": str(site.image.disk),
         "base_image_checksum": "none",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from . import drill
 from .cluster import FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
-from .golden import golden
+from .golden import golden, golden_release
 from .machine import SeedBus, create_disk
 from .site import Site, example
 
@@ -190,4 +190,5 @@ SCENARIOS: dict[str, Callable[[Site], str]] = {
     "data-disk": data_disk,
     "scrub": scrub,
     "golden": golden,
+    "golden-release": golden_release,
 }
