@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_a_seed_that_is_there_stays(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_the_command(tmp_path: Path) -> None:
+    """As a user calls it: it names what it wrote; a second call explains itself."""
+    command = [sys.executable, "-m", "imagegen", "packer", "seed", "seed"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.split() == ["seed/user-data", "seed/meta-data", "seed/id_ed25519"]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stderr.count("already exists") == 3
+    assert "Traceback" not in again.stderr
+
+
 @pytest.mark.parametrize("version", ["22.4", "25.1"])
 def test_cloud_init_accepts_the_seed(tmp_path: Path, version: str) -> None:
     write_build_seed(tmp_path / "seed")
@@ -128,6 +141,14 @@ def test_qemu_validates(exported: Path, file: str, tcg: bool) -> None:
     """With each variable file; the checksum of a URL would be fetched."""
     files = [f"-var-file={file}.pkrvars.hcl", *["-var-file=tcg.pkrvars.hcl"] * tcg]
     done = packer("validate", *files, "-var=base_image_checksum=none", ".", cwd=exported / "qemu")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_vsphere_validates(exported: Path) -> None:
+    """With nobody to log in to, all but the log-in is judged."""
+    names = ("vcenter_server", "vcenter_username", "vcenter_password", "cluster", "datastore")
+    values = [f"-var={name}=x" for name in (*names, "network", "template", "image_name")]
+    done = packer("validate", *values, ".", cwd=exported / "vsphere")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
