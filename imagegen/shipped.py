@@ -17,7 +17,7 @@ def shipped_directory(name: str) -> Path:
 
 
 def export(files: Mapping[str, bytes], directory: Path, *, private: bool = False) -> list[Path]:
-    """Write files by their paths below ``directory``; returns where they are.
+    """Write files by their paths below ``directory``, all or none; returns where they are.
 
     ``private`` ones are for their owner alone; the others' scripts are executable.
 
@@ -31,14 +31,18 @@ def export(files: Mapping[str, bytes], directory: Path, *, private: bool = False
             Problem(where=str(path), what="already exists", hint="choose an empty directory")
             for path in present
         )
+    written: list[Path] = []
     try:
         directory.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         for target, content in zip(targets, files.values(), strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             mode = 0o600 if private else 0o777 if content.startswith(b"#!") else 0o666
             with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123 - Path.open knows no mode
+                written.append(target)
                 file.write(content)
     except OSError as error:
+        for path in written:
+            path.unlink()
         raise ImagegenError(
             f"cannot write: {error.strerror}", where=str(error.filename or directory)
         ) from None

@@ -129,6 +129,14 @@ def test_export_has_everything(tmp_path: Path) -> None:
         assert os.access(path, os.X_OK)
 
 
+def test_export_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """Where it cannot write everything it says so, and what it wrote is gone."""
+    (tmp_path / "scripts").write_text("not a folder")
+    with pytest.raises(ImagegenError, match="scripts"):
+        export_packer_files(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "scripts"]
+
+
 def test_format() -> None:
     for name in FOLDERS:
         done = packer("fmt", "-check", "-diff", ".", cwd=PACKER / name)
