@@ -102,6 +102,14 @@ class RefusedError(FailedError):
     """This member must not start with what it has, now or at a later boot."""
 
 
+class LaterError(Exception):
+    """Nothing to do until something appears; a path unit waits for it and starts ``run`` again."""
+
+    def __init__(self, reason: str, hint: str, unit: str) -> None:
+        super().__init__(reason)
+        self.hint, self.unit = hint, unit
+
+
 class NotYetError(Exception):
     """What we wait for has not happened, and why."""
 
@@ -195,13 +203,19 @@ def run(config: dict[str, Any], progress: Progress) -> None:
         "install": install,
         # Before anything is made in the data directory, or it is made on the root disk.
         "data_disk": prepare_data_disk,
-        "keys": hand_over,
+        "keys": take_keys,
+        "hand_over": hand_over,
         "start": start,
         "follow": follow,
     }
     for name, step in steps.items():
         progress.enter(name)
-        step(config, progress)
+        try:
+            step(config, progress)
+        except LaterError as later:
+            progress.report("waiting", str(later), later.hint)
+            systemctl("start", "--no-block", later.unit)
+            return
 
 
 def outlive_seed(config: dict[str, Any]) -> None:
@@ -389,6 +403,64 @@ def prepare_data_disk(config: dict[str, Any], progress: Progress) -> None:
             f"attach the right disk, or `wipefs --all {device}` if nobody needs what is on it",
         )
     systemctl("start", disk["unit"])
+
+
+def take_keys(config: dict[str, Any], progress: Progress) -> None:
+    """Wait for the private keys where user-data did not bring them.
+
+    They come on a disk, or somebody puts them in place. No key is taken that
+    does not belong to the certificate that came in user-data.
+    """
+    keys, tls = config["keys"], config["tls"]
+    if keys["secrets"] == "embed":
+        return
+    pairs = [(tls[f"{role}_cert"], Path(tls[f"{role}_key"])) for role in ("client", "peer")]
+    disk = keys["disk"] and root(config, f"dev/disk/by-label/{keys['disk']}")
+    while problem := trouble_with_keys(pairs):
+        if disk and disk.exists():
+            problem = keys_from_disk(disk, pairs, Path(config["state_dir"], "keys"))
+            if not problem:
+                hint = "the disk is not needed any more: detach it and delete it, it holds keys"
+                progress.report("starting", f"private keys taken from {disk.name}", hint)
+                break
+        elif disk or not any(key.exists() for _, key in pairs):
+            missing = f"disk labelled {disk.name}" if disk else f"{pairs[0][1]}"
+            hint = "attach this member's keys.iso" if disk else "put its files there, as root"
+            raise LaterError(f"private keys: no {missing} yet", hint, keys["unit"])
+        progress.report("waiting", f"private keys: {problem}", "looked at again until they fit")
+        time.sleep(ASK_EVERY)
+    systemctl("stop", keys["unit"])
+
+
+def trouble_with_keys(pairs: list[tuple[str, Path]]) -> str:
+    """Why a certificate and the key that is to belong to it will not do; empty if all do."""
+    import ssl
+
+    for certificate, key in pairs:
+        if not key.exists():
+            return f"{key} is missing"
+        try:
+            # Without a password OpenSSL would ask for one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        except OSError as problem:  # ssl.SSLError is one
+            return f"{key} does not belong to {certificate}: {describe(problem)}"
+    return ""
+
+
+def keys_from_disk(disk: Path, pairs: list[tuple[str, Path]], mount_point: Path) -> str:
+    """Copy the keys on a disk into place if they fit; or say why not."""
+    mount_point.mkdir(mode=0o700, exist_ok=True)
+    status, said = run_program("mount", "-o", "ro", str(disk), str(mount_point))
+    if status:
+        return f"cannot mount {disk.name}: {last_line(said)}"
+    try:
+        found = [(certificate, Path(mount_point, key.name)) for certificate, key in pairs]
+        problem = trouble_with_keys(found)
+        for (_, key), (_, copy) in zip(pairs, () if problem else found, strict=False):
+            write_whole(key, copy.read_text(), 0o600)
+        return problem
+    finally:
+        run_program("umount", str(mount_point))
 
 
 def hand_over(config: dict[str, Any], progress: Progress) -> None:  # noqa: ARG001 - a step
@@ -767,13 +839,13 @@ def seconds_of(moment: str) -> float:
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file so that any reader, also after a power cut, sees all of it or the old one."""
     new = path.with_name(f".{path.name}.new")
     with new.open("w") as file:
+        os.fchmod(file.fileno(), mode)
         file.write(text)
         file.flush()
-        os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
     new.replace(path)
 

@@ -7,15 +7,18 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from imagegen import guest, payload
 from imagegen.cluster import Cluster, Identity
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
 from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
-from imagegen.output import MEMBERS, Artifact, Changes, write_artifacts
+from imagegen.output import Artifact, Changes, write_artifacts
 from imagegen.pki import Pki, issue_pki
-from imagegen.render import render_node
+from imagegen.render import NodeDocuments, own_paths, render_node
+from imagegen.seed import build_image
 from imagegen.spec import Spec, own_settings, parse_spec
 from imagegen.store import Record, Store, identity_for, record_of
 from imagegen.targets import load_target
@@ -36,6 +39,9 @@ class Options:
     output: Path = Path("out")
     pki: Path = Path("pki")
     targets: tuple[str, ...] = ("nocloud-iso",)
+    payload: payload.Options = field(default_factory=payload.Options)
+    secrets: str | None = None
+    allow_secrets_over_network: bool = False
     members: tuple[str, ...] = ()
     templates: Path | None = None
     reissue: bool = False
@@ -114,8 +120,39 @@ def load_specs(paths: Sequence[Path], options: Options) -> list[LoadedSpec]:
         for name in options.members
         if name not in names and not problems
     ]
+    for item in loaded:
+        problems += _secrets_problems(item.spec, options)
     raise_errors(problems)
     return loaded
+
+
+def _secrets_problems(spec: Spec, options: Options) -> Iterator[Problem]:
+    """Private keys must not go where strangers can read them without a word from the operator."""
+    for name in options.targets:
+        target = load_target(name)
+        if target.secrets == "embed" or secrets_for(target, spec, options) != "embed":
+            continue
+        where = f"{spec.cluster}: target {name}"
+        if not options.allow_secrets_over_network:
+            yield Problem(
+                where=where,
+                what=f"{target.readers} could read the private keys in user-data",
+                hint="choose --secrets split or external, or accept it with "
+                "--allow-secrets-over-network",
+            )
+        elif target.readers is payload.Readers.NETWORK and not str(
+            options.payload.seed_url
+        ).startswith("https://"):
+            yield Problem(
+                where=where,
+                what="private keys in user-data travel over HTTP only with TLS",
+                hint="give --seed-url https://..., or choose --secrets split",
+            )
+
+
+def secrets_for(target: payload.Target, spec: Spec, options: Options) -> str:
+    """How private keys reach a member through ``target``: as asked for, else as suits it."""
+    return options.secrets or spec.secrets or target.secrets
 
 
 def _some(names: Iterable[str]) -> str:
@@ -154,16 +191,29 @@ def load_spec(path: Path, *, now: datetime, passphrase: bytes | None = None) -> 
     """
     spec, warnings = parse_spec(read_text(path), source=str(path))
     imported, problems = read_imports(spec, path.parent, now=now, passphrase=passphrase)
-    problems = (*problems, *_settings_problems(spec, path))
+    # Nothing that these look at depends on who the cluster is, so any identity will do.
+    identity = Identity(store_id="", token=spec.token or "token", created=datetime.min)
+    cluster = Cluster(spec=spec, identity=identity)
+    problems = (*problems, *_settings_problems(cluster, path), *_extra_problems(cluster, path))
     raise_errors(problems)
     return LoadedSpec(path=path, spec=spec, imported=imported, warnings=(*warnings, *problems))
 
 
-def _settings_problems(spec: Spec, path: Path) -> Iterator[Problem]:
+def _extra_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
+    """Files of the operator's that would overwrite ours on the member."""
+    ours = own_paths(cluster)
+    for index, file in enumerate(cluster.spec.extra_user_data.get("write_files", ())):
+        if isinstance(file, dict) and file.get("path") in ours:
+            yield Problem(
+                where=f"{path}: extra_user_data.write_files[{index}]",
+                what=f"{file['path']} is ours to write",
+                hint="see etcd.settings, hosts and pki in the spec; or change a template",
+            )
+
+
+def _settings_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
     """What etcd would mind about all its settings together, the derived ones included."""
-    # Nothing here depends on who the cluster is, so any identity will do.
-    identity = Identity(store_id="", token=spec.token or "token", created=datetime.min)
-    cluster = Cluster(spec=spec, identity=identity)
+    spec = cluster.spec
     settings = cluster.settings(cluster.members[0], None)
     for names, problem in check_combination(settings, spec.etcd_version):
         if not set(names) <= own_settings(spec.etcd).keys() | spec.etcd.settings.keys():
@@ -215,23 +265,34 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
     directory = options.output / cluster.name
     artifacts: list[Artifact] = []
     entries = []
+    problems: list[Problem] = []
     for member in wanted:
-        documents = render_node(cluster, member, pki, templates)
-        files = documents.files()
+        rendered: dict[str, NodeDocuments] = {}
+        files: dict[str, bytes] = {}
         for target in targets:
-            files |= target.package(documents, when=cluster.identity.created)
-        base = PurePosixPath(MEMBERS, member.name)
-        artifacts += [Artifact(path=base / name, data=data) for name, data in files.items()]
-        named = {f"{base}/{name}": data for name, data in files.items()}
-        entries.append(member_entry(cluster, member, pki, named))
+            secrets = secrets_for(target, cluster.spec, options)
+            if secrets not in rendered:
+                rendered[secrets] = render_node(cluster, member, pki, templates, secrets=secrets)
+            packaged = target.package(rendered[secrets], options.payload)
+            problems += payload.size_problems(target, rendered[secrets], packaged)
+            files |= packaged.files
+        for documents in reversed(rendered.values()):  # plain ones are the first target's
+            files |= plain_files(documents)
+        artifacts += [_artifact(name, data) for name, data in files.items()]
+        entries.append(member_entry(cluster, member, pki, files))
+    raise_errors(problems)
     artifacts += client_artifacts(cluster, pki, templates)
-    entries = _with_others(entries, cluster, directory)
+    old = read_manifest(directory) or {"members": []}
+    built = {member.name for member in wanted}
+    kept = [entry for entry in old["members"] if entry["name"] not in built]
+    entries = _with_others(entries, kept, cluster)
     artifacts.append(manifest_artifact(build_manifest(cluster, entries, pki)))
     changes = write_artifacts(
         artifacts,
         options.output,
         cluster.name,
-        members=frozenset(member.name for member in cluster.members),
+        obsolete={name for entry in old["members"] for name in entry["files"]}
+        - {name for entry in entries for name in entry["files"]},
         force=options.force,
     )
     return Built(
@@ -239,19 +300,35 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
         directory=directory,
         changes=changes,
         notes=prepared.notes,
-        warnings=prepared.warnings,
+        warnings=(*prepared.warnings, *problems),
+    )
+
+
+def plain_files(documents: NodeDocuments) -> dict[str, bytes]:
+    """A member's documents as they are, and its keys if they travel apart from them."""
+    folder = documents.folder
+    files = {f"{folder}/{name}": data for name, data in documents.files().items()}
+    keys = {name: text.encode() for name, text in documents.keys.items()}
+    if documents.secrets == "split":
+        label = guest.keys_label(documents.member.instance_id)
+        when = documents.cluster.identity.created
+        files[f"{folder}/keys.iso"] = build_image(keys, when=when, label=label)
+    elif documents.secrets == "external":
+        files |= {f"{folder}/keys/{name}": data for name, data in keys.items()}
+    return files
+
+
+def _artifact(name: str, data: bytes) -> Artifact:
+    return Artifact(
+        path=PurePosixPath(name), data=data, mode=0o700 if data.startswith(b"#!") else 0o600
     )
 
 
 def _with_others(
-    entries: list[dict[str, object]], cluster: Cluster, directory: Path
-) -> list[dict[str, object]]:
-    """The new entries, and the manifest's old ones of members not built this time."""
-    known = {entry["name"]: entry for entry in entries}
-    if len(known) < len(cluster.members):
-        old = read_manifest(directory) or {"members": []}
-        for entry in old["members"]:
-            known.setdefault(entry.get("name"), entry)
+    entries: list[dict[str, Any]], others: list[dict[str, Any]], cluster: Cluster
+) -> list[dict[str, Any]]:
+    """The new entries and those of members not built this time, in the spec's order."""
+    known = {entry["name"]: entry for entry in (*others, *entries)}
     return [known[member.name] for member in cluster.members if member.name in known]
 
 

@@ -6,8 +6,6 @@ completion should not wait for cryptography and Jinja.
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import os
 import re
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagegen import __version__
+from imagegen.encodings import Encoding, encoded
 from imagegen.errors import ImagegenError, Problem, Severity
 
 if TYPE_CHECKING:
@@ -50,13 +49,12 @@ class Document(StrEnum):
     NETWORK_CONFIG = "network-config"
 
 
-class Encoding(StrEnum):
-    """How ``render`` writes a document."""
+class Secrets(StrEnum):
+    """How private keys reach the members."""
 
-    PLAIN = "plain"
-    BASE64 = "base64"
-    GZIP = "gzip"
-    GZIP_BASE64 = "gzip+base64"
+    EMBED = "embed"
+    SPLIT = "split"
+    EXTERNAL = "external"
 
 
 def main() -> None:
@@ -154,6 +152,14 @@ PassphraseOption = Annotated[
 ]
 
 
+SecretsOption = Annotated[
+    Secrets | None,
+    typer.Option(
+        help="How private keys reach the members; default: the spec, or what suits the target."
+    ),
+]
+
+
 @app.command()
 def init(
     cluster: Annotated[str, typer.Option(help="The cluster's name.")] = "icc-etcd",
@@ -194,6 +200,19 @@ def build(
     target: Annotated[
         list[str] | None, typer.Option(help="What to package for; repeatable.")
     ] = None,
+    secrets: SecretsOption = None,
+    allow_secrets_over_network: Annotated[
+        bool,
+        typer.Option(
+            "--allow-secrets-over-network",
+            help="Embed private keys for a target where strangers could read them.",
+        ),
+    ] = False,
+    seed_url: Annotated[
+        str | None, typer.Option(help="Where nocloud-dir will be served, such as https://...")
+    ] = None,
+    encoding: Annotated[Encoding, typer.Option(help="Of target generic.")] = Encoding.PLAIN,
+    limit: Annotated[int | None, typer.Option(help="Of target generic, in bytes.", min=1)] = None,
     member: Annotated[list[str] | None, typer.Option(help="Only this member; repeatable.")] = None,
     templates: TemplatesOption = None,
     reissue: Annotated[
@@ -210,6 +229,7 @@ def build(
     ca_passphrase_file: PassphraseOption = None,
 ) -> None:
     """Render every member's documents and build its seed."""
+    from imagegen import payload
     from imagegen.build import Failed, Options, build_fleet, load_specs
     from imagegen.targets import load_target
 
@@ -218,6 +238,9 @@ def build(
         output=output,
         pki=pki,
         targets=tuple(dict.fromkeys(target or ["nocloud-iso"])),
+        payload=payload.Options(seed_url=_checked_url(seed_url), encoding=encoding, limit=limit),
+        secrets=secrets,
+        allow_secrets_over_network=allow_secrets_over_network,
         members=tuple(dict.fromkeys(member or ())),
         templates=templates,
         reissue=reissue,
@@ -245,6 +268,16 @@ def build(
         raise typer.Exit(1)
 
 
+def _checked_url(url: str | None) -> str | None:
+    from imagegen.fields import URL
+
+    if url is not None and not re.fullmatch(str(URL.pattern), url):
+        raise ImagegenError(
+            f"--seed-url: {url!r} is not {URL.what}", hint="such as https://seeds.example.org/etcd"
+        )
+    return url
+
+
 def report_built(built: Built) -> None:
     """What was built: notes and warnings to standard error, a table to standard output."""
     from imagegen.cluster import hex_id
@@ -268,16 +301,26 @@ def report_built(built: Built) -> None:
             print(f"  {verb}: {path}")
     print(
         f"{built.directory}: {len(changes.added)} files added, {len(changes.changed)} changed, "
-        f"{len(changes.removed)} members removed"
+        f"{len(changes.removed)} removed"
     )
 
 
 def next_steps(results: list[Built], options: Options) -> str:
     """What the operator does now."""
     from imagegen import guest
+    from imagegen.build import secrets_for
     from imagegen.targets import load_target
 
-    attach = "; ".join(load_target(name).ATTACH for name in options.targets)
+    chosen = [load_target(name) for name in options.targets]
+    attach = "; ".join(target.attach for target in chosen)
+    spec = results[0].cluster.spec
+    ways = {secrets_for(target, spec, options) for target in chosen}
+    if "split" in ways:
+        attach += "; attach keys.iso too, or first boot waits for it"
+    if "external" in ways:
+        attach += (
+            f"; put the files of keys/ into {spec.pki.directory} on the member, or first boot waits"
+        )
     one = results[0]
     client = one.directory / "client"
     fleet = "" if len(results) == 1 else "  (the same for each cluster)\n"
@@ -289,8 +332,13 @@ Next:
      {guest.RESULT} on the member. From here:
        (cd {client} && set -a && . ./etcdctl.env && etcdctl member list -w table)
      The member IDs must be those above.
-  4. Detach the seeds and delete them: they hold private keys.
+  4. Detach and delete what holds private keys: {_holders(ways)}.
   Keep {options.pki / one.cluster.name}, and a backup of it: only that cannot be rebuilt."""
+
+
+def _holders(ways: set[str]) -> str:
+    holders = {"embed": "user-data and the seeds", "split": "keys.iso", "external": "keys/"}
+    return ", ".join(holder for way, holder in holders.items() if way in ways)
 
 
 def warn_in_work_tree(*roots: Path) -> None:
@@ -331,6 +379,7 @@ def render(
     member: Annotated[str, typer.Option(help="Which member.")],
     document: Annotated[Document, typer.Option(help="Which document.")] = Document.USER_DATA,
     encoding: Annotated[Encoding, typer.Option(help="How to write it.")] = Encoding.PLAIN,
+    secrets: SecretsOption = None,
     pki: PkiOption = Path("pki"),
     templates: TemplatesOption = None,
     show_secrets: Annotated[
@@ -358,9 +407,16 @@ def render(
     for note in prepared.notes:
         print(f"note: {note}", file=sys.stderr)
     chosen = next(m for m in prepared.cluster.members if m.name == member)
-    documents = render_node(prepared.cluster, chosen, prepared.pki, Templates(templates))
+    documents = render_node(
+        prepared.cluster,
+        chosen,
+        prepared.pki,
+        Templates(templates),
+        secrets=secrets or prepared.cluster.spec.secrets or "embed",
+    )
     data = documents.files()[document]
-    if sys.stdout.isatty() and document is Document.USER_DATA and not show_secrets:
+    holds_keys = b"PRIVATE KEY-----" in data
+    if sys.stdout.isatty() and holds_keys and not show_secrets:
         if encoding is not Encoding.PLAIN:
             raise ImagegenError(
                 "user-data holds private keys, and encoded they cannot be left out",
@@ -370,16 +426,9 @@ def render(
             r"\1      (not shown; --show-secrets shows it)\n\2", data.decode()
         ).encode()
     sys.stdout.buffer.write(encoded(data, encoding))
-    sys.stdout.buffer.flush()
-
-
-def encoded(data: bytes, encoding: Encoding) -> bytes:
-    """``data`` in one of the encodings that user-data is carried in."""
-    if encoding in (Encoding.GZIP, Encoding.GZIP_BASE64):
-        data = gzip.compress(data, mtime=0)
     if encoding in (Encoding.BASE64, Encoding.GZIP_BASE64):
-        data = base64.b64encode(data) + b"\n"
-    return data
+        sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
 
 
 @app.command()
@@ -416,6 +465,24 @@ def inspect(
         print("\n".join(report.lines()))
     if not report.accepted:
         raise typer.Exit(1)
+
+
+@app.command()
+def targets(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List what `build --target` packages for, and what each place takes."""
+    from imagegen.targets import targets
+
+    listed = targets().values()
+    if as_json:
+        print(json.dumps([target.to_json() for target in listed], indent=2))
+        return
+    for target in listed:
+        print(f"{target.name}: {target.makes}")
+        print(f"  encoding: {target.encoding}; limit: {target.limit or 'none'}")
+        print(f"  read by: {target.readers}; private keys by default: {target.secrets}")
+        print(f"  source: {target.source}")
+        if target.unverified:
+            print(f"  unverified: {target.unverified}")
 
 
 @app.command()

@@ -50,6 +50,8 @@ INTEGER = "tag:yaml.org,2002:int"
 BOOLEAN = "tag:yaml.org,2002:bool"
 NULL = "tag:yaml.org,2002:null"
 
+_JSON_TAGS = frozenset({STRING, INTEGER, BOOLEAN, NULL, "tag:yaml.org,2002:float"})
+
 # Aliases let a small file stand for an enormous one; no honest spec has as
 # many values, and reading stops here instead of filling memory.
 MOST_NODES = 200_000
@@ -364,6 +366,39 @@ class MappingOf(Kind):
             "propertyNames": self.key.schema(),
             "additionalProperties": self.value.schema(),
         }
+
+
+@dataclass(frozen=True)
+class Anything(Kind):
+    """Whatever YAML can say in JSON's terms: for a text that is someone else's to judge."""
+
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
+        """The value as cloud-init will load it; dates and other tags are refused."""
+        if isinstance(node, yaml.MappingNode):
+            values = {}
+            for name, value_node, value_path in pairs_of(node, path, reader) or ():
+                reader.visit(value_node, value_path)
+                values[name] = self.read(value_node, value_path, reader)
+            return values
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for index, item in enumerate(node.value):
+                reader.visit(item, (*path, index))
+                items.append(self.read(item, (*path, index), reader))
+            return items
+        assert isinstance(node, yaml.ScalarNode)  # for mypy: YAML has no fourth kind
+        if node.tag not in _JSON_TAGS or (node.tag != STRING and ":" in node.value):
+            reader.error(path, f"{shown(node)} is read as {as_loaded(node)}", "quote it")
+            return None
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (ValueError, OverflowError, yaml.YAMLError):
+            reader.error(path, f"{shown(node)} is no {type_of_tag.get(node.tag, 'value')}")
+            return None
+
+    def schema(self) -> dict[str, Any]:
+        """Anything at all."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ RESULT = f"{STATE_DIRECTORY}/result.json"
 GATE = f"{STATE_DIRECTORY}/etcd-may-start"
 ETCD_DEFAULTS = "/etc/default/etcd"
 ETCD_DROPIN = "/etc/systemd/system/etcd.service.d/10-imagegen.conf"
+KEYS_UNIT = "/etc/systemd/system/imagegen-keys.path"
 FIRSTBOOT_UNIT = "/etc/systemd/system/imagegen-firstboot.service"
 ETCD_USER = "etcd"
 CONSOLE = "/dev/console"
@@ -17,6 +18,15 @@ CONSOLE = "/dev/console"
 def finished(instance_id: str) -> str:
     """The mark of a final result, for one instance-id."""
     return f"{STATE_DIRECTORY}/finished-{instance_id}"
+
+
+def keys_label(instance_id: str) -> str:
+    """The label of the disk that brings a member its keys.
+
+    16 characters, all that Joliet has room for: the beginning of the digest in
+    the instance-id, which names store, cluster, member and generation.
+    """
+    return f"keys-{instance_id.rsplit('-', 2)[1][:11]}"
 
 
 def mount_unit(path: str) -> str:

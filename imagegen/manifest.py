@@ -105,11 +105,20 @@ def _is_manifest(document: object) -> bool:
     if not isinstance(document, dict) or not {"cluster", "cluster_id", "token"} <= document.keys():
         return False
     members = document.get("members")
-    return isinstance(members, list) and all(
-        isinstance(member, dict)
-        and isinstance(member.get("name"), str)
-        and "member_id" in member
-        and isinstance(member.get("files"), dict)
-        and all(isinstance(facts, dict) and "sha256" in facts for facts in member["files"].values())
-        for member in members
+    return (
+        isinstance(members, list)
+        and all(
+            isinstance(member, dict)
+            and isinstance(member.get("name"), str)
+            and "member_id" in member
+            and isinstance(member.get("files"), dict)
+            and all(
+                isinstance(facts, dict) and "sha256" in facts for facts in member["files"].values()
+            )
+            # What is no longer made is removed by these names: they must lead nowhere else.
+            and not any(
+                ".." in PurePosixPath(name).parts or name[:1] == "/" for name in member["files"]
+            )
+            for member in members
+        )
     )

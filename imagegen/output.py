@@ -44,12 +44,11 @@ class Changes:
 
 
 def compare(
-    artifacts: Iterable[Artifact], directory: Path, members: frozenset[str] | None
+    artifacts: Iterable[Artifact], directory: Path, obsolete: Iterable[str] = ()
 ) -> Changes:
     """How ``directory`` differs from ``artifacts``, contents and modes.
 
-    ``members`` are all the cluster has; a directory of any other member counts
-    as removed. None keeps them all.
+    ``obsolete`` names files of an earlier build that are no longer wanted.
 
     Raises:
         ImagegenError: something there cannot be read.
@@ -70,13 +69,7 @@ def compare(
         else:
             if not same:
                 changed.append(str(artifact.path))
-    removed = []
-    if members is not None and (directory / MEMBERS).is_dir():
-        removed = [
-            f"{MEMBERS}/{path.name}"
-            for path in (directory / MEMBERS).iterdir()
-            if path.name not in members and (path / "user-data").is_file()
-        ]
+    removed = [name for name in obsolete if (directory / name).exists()]
     return Changes(
         added=tuple(sorted(added)), changed=tuple(sorted(changed)), removed=tuple(sorted(removed))
     )
@@ -87,13 +80,13 @@ def write_artifacts(
     root: Path,
     cluster: str,
     *,
-    members: frozenset[str] | None = None,
+    obsolete: Iterable[str] = (),
     force: bool = False,
 ) -> Changes:
     """Put one cluster's artifacts in place below ``root``.
 
-    Returns what changed; identical content writes nothing. ``members`` are all
-    the cluster has: with ``force``, directories of others are removed.
+    Returns what changed; identical content writes nothing. ``obsolete`` files
+    of an earlier build are removed with ``force``, and their empty directories.
 
     Raises:
         ProblemsError: files differ from what is there and ``force`` was not given.
@@ -105,7 +98,7 @@ def write_artifacts(
     directory = root / cluster
     exists = directory.is_dir()
     if exists:
-        changes = compare(artifacts, directory, members)
+        changes = compare(artifacts, directory, obsolete)
         if not changes:
             return changes
         if (changes.changed or changes.removed) and not force:
@@ -132,7 +125,7 @@ def _refusal(directory: Path, changes: Changes) -> ProblemsError:
         Problem(where=str(directory / path), what="exists with other content")
         for path in changes.changed
     ] + [
-        Problem(where=str(directory / path), what="is no longer in the spec")
+        Problem(where=str(directory / path), what="is not made any more")
         for path in changes.removed
     ]
     last = problems.pop()
@@ -183,7 +176,16 @@ def _replace(
             (staging / artifact.path).replace(final)
             _sync(final.parent)
     for name in changes.removed:
-        shutil.rmtree(directory / name)
+        _remove(directory / name, directory)
+
+
+def _remove(path: Path, root: Path) -> None:
+    """Remove a file, and the directories below ``root`` that are empty then."""
+    path.unlink(missing_ok=True)
+    for folder in path.parents:
+        if folder == root or any(folder.iterdir()):
+            break
+        folder.rmdir()
 
 
 def _sync(directory: Path) -> None:

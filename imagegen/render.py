@@ -8,9 +8,11 @@ string, the commonest fault of hand-made seeds, cannot leave this module.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.fields import LOADER
 from imagegen.netconfig import network_config
+from imagegen.spec import APPENDED
 from imagegen.templates import Templates
 
 if TYPE_CHECKING:
@@ -31,12 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDocuments:
-    """What one member boots with. User-data holds its private keys."""
+    """What one member boots with.
 
+    With ``secrets`` embed, user-data holds its private keys; else they are
+    in ``keys``, by the name each file has on the member, and nowhere else.
+    """
+
+    cluster: Cluster
     member: Member
+    secrets: str
+    keys: Mapping[str, str] = field(repr=False)
     user_data: str = field(repr=False)
     meta_data: str
     network_config: str
+
+    @property
+    def folder(self) -> str:
+        """Where the member's files are, below the cluster's directory."""
+        return f"members/{self.member.name}"
 
     def files(self) -> dict[str, bytes]:
         """The documents under the names NoCloud looks for."""
@@ -47,23 +62,35 @@ class NodeDocuments:
         }
 
 
-def render_node(cluster: Cluster, member: Member, pki: Pki, templates: Templates) -> NodeDocuments:
+def render_node(
+    cluster: Cluster, member: Member, pki: Pki, templates: Templates, *, secrets: str = "embed"
+) -> NodeDocuments:
     """The documents of one member.
+
+    ``secrets`` says how its private keys reach it: ``embed`` in user-data,
+    ``split`` on a disk of their own, ``external`` by means that are not ours.
 
     Raises:
         ImagegenError: a template is broken, or does not say what it must.
     """
     credentials = pki.members[member.name]
-    config = cloud_config(cluster, member, credentials, pki, templates)
+    config = cloud_config(cluster, member, credentials, pki, templates, secrets)
+    extra = cluster.spec.extra_user_data
     user_data = templates.render(
-        "user-data.yaml.j2", cluster=cluster, member=member, version=__version__, config=config
+        "user-data.yaml.j2",
+        cluster=cluster,
+        member=member,
+        version=__version__,
+        config={"users": [], "ssh_authorized_keys": []} | config,
+        extra={key: extra.get(key, []) for key in APPENDED}
+        | {"others": {key: value for key, value in extra.items() if key not in APPENDED}},
     )
     if not user_data.startswith("#cloud-config\n"):
         raise ImagegenError(
             "user-data.yaml.j2: the first line must be #cloud-config",
             hint="cloud-init ignores the whole document otherwise",
         )
-    _compare("user-data.yaml.j2", _loaded("user-data.yaml.j2", user_data), config)
+    _compare("user-data.yaml.j2", _loaded("user-data.yaml.j2", user_data), merged(config, extra))
 
     meta = {"instance-id": member.instance_id, "local-hostname": member.name}
     meta_data = templates.render("meta-data.yaml.j2", cluster=cluster, member=member, meta=meta)
@@ -76,9 +103,25 @@ def render_node(cluster: Cluster, member: Member, pki: Pki, templates: Templates
     _compare(
         "network-config.yaml.j2", _loaded("network-config.yaml.j2", network_text), network or {}
     )
+    keys = {} if secrets == "embed" else private_keys(cluster, credentials)
     return NodeDocuments(
-        member=member, user_data=user_data, meta_data=meta_data, network_config=network_text
+        cluster=cluster,
+        member=member,
+        secrets=secrets,
+        keys={PurePosixPath(path).name: text for path, text in keys.items()},
+        user_data=user_data,
+        meta_data=meta_data,
+        network_config=network_text,
     )
+
+
+def private_keys(cluster: Cluster, credentials: MemberCredentials) -> dict[str, str]:
+    """A member's private keys by where they belong on it; layouts with one credential have one."""
+    paths = cluster.credential_paths
+    return {
+        paths.server_key: credentials.server.key_pem,
+        paths.peer_key: credentials.peer.key_pem,
+    }
 
 
 def cloud_config(
@@ -87,6 +130,7 @@ def cloud_config(
     credentials: MemberCredentials,
     pki: Pki,
     templates: Templates,
+    secrets: str,
 ) -> dict[str, Any]:
     """What the member's user-data must say, as cloud-init will load it."""
     spec = cluster.spec
@@ -101,7 +145,7 @@ def cloud_config(
     if spec.ntp:
         servers = {"servers": list(spec.ntp.servers), "pools": list(spec.ntp.pools)}
         config["ntp"] = {"enabled": True} | {key: value for key, value in servers.items() if value}
-    config["write_files"] = _guest_files(cluster, member, credentials, pki, templates)
+    config["write_files"] = _guest_files(cluster, member, credentials, pki, templates, secrets)
     unit = guest.FIRSTBOOT_UNIT
     name = unit.rpartition("/")[2]
     config["runcmd"] = [
@@ -120,6 +164,26 @@ def cloud_config(
         ["systemctl", "start", "--no-block", name],
     ]
     return config
+
+
+def merged(ours: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Our cloud-config with the operator's appended; the spec has been checked for conflicts."""
+    config = dict(ours)
+    for key, value in extra.items():
+        config[key] = [*ours.get(key, ()), *value] if key in APPENDED else value
+    return config
+
+
+def own_paths(cluster: Cluster) -> frozenset[str]:
+    """Every file on a member that is ours to write, whatever the spec says else."""
+    paths = cluster.credential_paths
+    units = (guest.FIRSTBOOT_UNIT, guest.KEYS_UNIT, guest.ETCD_DROPIN)
+    certificates = (paths.ca, paths.server, paths.peer_ca, paths.peer)
+    keys = (paths.server_key, paths.peer_key)
+    ours = {*units, *certificates, *keys, guest.ETCD_DEFAULTS, "/etc/hosts"}
+    if disk := cluster.spec.data_disk:
+        ours.add(f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}")
+    return frozenset(ours | {guest.PROGRAM, guest.CONFIG})
 
 
 def _user(user: Any) -> dict[str, Any]:
@@ -152,6 +216,7 @@ def _guest_files(
     credentials: MemberCredentials,
     pki: Pki,
     templates: Templates,
+    secrets: str,
 ) -> list[dict[str, str]]:
     paths = cluster.credential_paths
     certificates = {
@@ -160,12 +225,10 @@ def _guest_files(
         paths.peer_ca: pki.peer_ca.certificate_pem,
         paths.peer: credentials.peer.certificate_pem,
     }
-    keys = {
-        paths.server_key: credentials.server.key_pem,
-        paths.peer_key: credentials.peer.key_pem,
-    }
     files = [_file(path, text, "0644") for path, text in certificates.items()]
-    files += [_file(path, text, "0600") for path, text in keys.items()]
+    if secrets == "embed":
+        keys = private_keys(cluster, credentials)
+        files += [_file(path, text, "0600") for path, text in keys.items()]
 
     settings = cluster.settings(member, pki.peer_common_name)
     text = templates.render("etcd.env.j2", cluster=cluster, member=member, settings=settings)
@@ -182,14 +245,15 @@ def _guest_files(
         "member": member,
         "disk": cluster.spec.data_disk,
         "finished": guest.finished(member.instance_id),
+        "keys": _keys_arrive_at(cluster, member, secrets),
         "guest": SimpleNamespace(gate=guest.GATE, program=guest.PROGRAM),
     }
-    for name, path, must in _units(cluster, member):
+    for name, path, must in _units(cluster, member, secrets):
         text = templates.render(name, **context)
         _compare(name, _parse_unit(text), must)
         files.append(_file(path, text, "0644"))
     files.append(_file(guest.PROGRAM, templates.text("firstboot.py"), "0755"))
-    config = firstboot_config(cluster, member, _not_before(credentials))
+    config = firstboot_config(cluster, member, _not_before(credentials), secrets)
     files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
     return files
 
@@ -198,7 +262,7 @@ def _file(path: str, content: str, permissions: str) -> dict[str, str]:
     return {"path": path, "owner": "root:root", "permissions": permissions, "content": content}
 
 
-def _units(cluster: Cluster, member: Member) -> list[tuple[str, str, dict[str, str]]]:
+def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, str, dict[str, str]]]:
     """Unit templates, where they go, and what they must say whatever else they say."""
     dropin = {
         "Unit/ConditionPathExists": guest.GATE,
@@ -213,6 +277,9 @@ def _units(cluster: Cluster, member: Member) -> list[tuple[str, str, dict[str, s
         ("imagegen-firstboot.service.j2", guest.FIRSTBOOT_UNIT, firstboot),
         ("etcd-dropin.conf.j2", guest.ETCD_DROPIN, dropin),
     ]
+    if secrets != "embed":
+        watch = {"Path/Unit": guest.FIRSTBOOT_UNIT.rpartition("/")[2]}
+        units.append(("imagegen-keys.path.j2", guest.KEYS_UNIT, watch))
     if disk := cluster.spec.data_disk:
         dropin["Unit/RequiresMountsFor"] = disk.mount_point
         mount = {
@@ -222,6 +289,14 @@ def _units(cluster: Cluster, member: Member) -> list[tuple[str, str, dict[str, s
         path = f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}"
         units.append(("data-disk.mount.j2", path, mount))
     return units
+
+
+def _keys_arrive_at(cluster: Cluster, member: Member, secrets: str) -> list[str]:
+    """What appears on the member once its keys are there to be taken."""
+    if secrets == "split":
+        return [f"/dev/disk/by-label/{guest.keys_label(member.instance_id)}"]
+    paths = cluster.credential_paths
+    return list(dict.fromkeys((paths.server_key, paths.peer_key)))
 
 
 def _hosts(cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
@@ -234,7 +309,9 @@ def _hosts(cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
     return list(names.items())
 
 
-def firstboot_config(cluster: Cluster, member: Member, not_before: datetime) -> dict[str, Any]:
+def firstboot_config(
+    cluster: Cluster, member: Member, not_before: datetime, secrets: str
+) -> dict[str, Any]:
     """What the first-boot program reads from member.json; holds no secret."""
     spec, paths = cluster.spec, cluster.credential_paths
     disk = spec.data_disk
@@ -267,6 +344,11 @@ def firstboot_config(cluster: Cluster, member: Member, not_before: datetime) -> 
             "client_ca": paths.ca,
         },
         "owner": guest.ETCD_USER,
+        "keys": {
+            "secrets": secrets,
+            "disk": guest.keys_label(member.instance_id) if secrets == "split" else None,
+            "unit": guest.KEYS_UNIT.rpartition("/")[2],
+        },
         "owned": [{"path": path, "mode": "0400"} for path in keys],
         "install": {
             "mode": spec.install.mode,
@@ -343,17 +425,14 @@ def _compare(name: str, got: Any, meant: Mapping[str, Any]) -> None:
 def _compare_files(name: str, got: Any, meant: list[dict[str, str]]) -> None:
     if not isinstance(got, list) or not all(isinstance(file, dict) for file in got):
         raise ImagegenError("write_files is no list of files", where=name)
-    by_path: dict[Any, dict[str, Any]] = {}
-    for file in got:
-        if file.get("path") in by_path:
-            raise ImagegenError(f"write_files has {file.get('path')} twice", where=name)
-        by_path[file.get("path")] = file
+    places = Counter(file.get("path") for file in got)
     for file in meant:
         # Said without the contents, which may be a private key.
-        if by_path.get(file["path"]) != file:
-            raise ImagegenError(
-                f"write_files: {file['path']} is missing or not what was meant", where=name
-            )
+        path = file.get("path")
+        if file not in got:
+            raise ImagegenError(f"write_files: {path} is missing or not what was meant", where=name)
+        if places[path] > sum(other.get("path") == path for other in meant):
+            raise ImagegenError(f"write_files has {path} twice", where=name)
 
 
 def _parse_unit(text: str) -> dict[str, str]:

@@ -3,19 +3,21 @@
 pycdlib writes the image; the reader is ours, for three reasons. A check by
 other code than wrote the image proves more. Dates can be set where the
 standard puts them, in finished bytes, instead of in pycdlib's clock and
-internals. And ``inspect`` reads seeds of strangers: this reader looks at
-nothing but the root directory, in bounded time and memory.
+internals. And ``inspect`` reads seeds of strangers: this reader works in
+bounded time and memory, whatever they contain.
 
 Layout: ECMA-119 (ISO 9660), Joliet, SUSP 1.12 and RRIP 1.09 (Rock Ridge).
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from imagegen.errors import ImagegenError
@@ -23,18 +25,14 @@ from imagegen.errors import ImagegenError
 LABELS = ("cidata", "CIDATA")
 REQUIRED = ("user-data", "meta-data")
 
-# Every file NoCloud looks for, with the 8.3 name that ISO 9660 level 1 asks for.
-_ISO_NAMES = {
-    "user-data": "/USERDATA.;1",
-    "meta-data": "/METADATA.;1",
-    "network-config": "/NETCONF.;1",
-    "vendor-data": "/VENDDATA.;1",
-}
+#: Every file NoCloud looks for.
+NOCLOUD = (*REQUIRED, "network-config", "vendor-data")
 
 # Seeds are kilobytes. Whatever an image claims, no more than this is read of
 # it, nor handed out per name space however often its records share the bytes.
 SIZE_LIMIT = 64 * 1024 * 1024
-_ROOT_LIMIT = 64 * 1024
+_DIRECTORY_LIMIT = 64 * 1024
+_DIRECTORIES_LIMIT = 32
 _CONTINUATION_LIMIT = 4
 
 _SECTOR = 2048
@@ -78,7 +76,7 @@ class SeedError(ImagegenError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFile:
-    """A regular file in the root directory of a seed."""
+    """A regular file on a seed; ``name`` has a slash after each directory."""
 
     name: str
     modified: datetime | None
@@ -92,7 +90,7 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """What an ISO 9660 image shows in its root directory, in each of its name spaces."""
+    """What an ISO 9660 image shows, in each of its name spaces."""
 
     label: str
     created: datetime | None
@@ -114,30 +112,46 @@ class Seed:
 
 
 def build_seed(files: Mapping[str, bytes], *, when: datetime, label: str = "cidata") -> bytes:
-    """Put a member's documents on a seed, read it back and return its bytes.
+    """Put a member's documents on a NoCloud seed; see :func:`build_image`.
 
-    The same files, label and ``when`` give the same bytes, whatever the
-    clock, time zone and process.
+    Raises:
+        SeedError: cloud-init would ignore such a seed, or a file on it.
+    """
+    _check_input(files, label)
+    return build_image(files, when=when, label=label)
+
+
+def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> bytes:
+    """Make an ISO 9660 image of ``files``, read it back and return its bytes.
+
+    A name may have directories in it. The same files, label and ``when`` give
+    the same bytes, whatever the clock, time zone and process.
+
+    Raises:
+        SeedError: the image does not read back as it was meant.
     """
     import pycdlib  # 40 ms, which only building should cost
 
     if when.tzinfo is None:
-        raise ValueError("a seed's date needs a time zone")
-    _check_input(files, label)
+        raise ValueError("an image's date needs a time zone")
     when = when.astimezone(UTC).replace(microsecond=0)
 
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=1, joliet=3, rock_ridge="1.09", vol_ident=label)
+    plain = {".": ""}
     for name, content in sorted(files.items()):
-        iso.add_fp(
-            BytesIO(content),
-            len(content),
-            _ISO_NAMES[name],
-            rr_name=name,
-            joliet_path=f"/{name}",
-            # Root's alone, should someone in the guest mount the seed.
-            file_mode=0o100400,
-        )
+        path = PurePosixPath(name)
+        for folder in (*reversed(path.parents[:-1]), path):
+            if str(folder) in plain:
+                continue
+            plain[str(folder)] = _new_plain_name(folder, plain)
+            names = {"rr_name": folder.name, "joliet_path": f"/{folder}"}
+            # Root's alone, should someone in the guest mount the image.
+            if folder != path:
+                iso.add_directory(plain[str(folder)], file_mode=0o040500, **names)
+            else:
+                iso_path = f"{plain[name]}.;1"
+                iso.add_fp(BytesIO(content), len(content), iso_path, file_mode=0o100400, **names)
     output = BytesIO()
     iso.write_fp(output)
     iso.close()
@@ -150,7 +164,7 @@ def build_seed(files: Mapping[str, bytes], *, when: datetime, label: str = "cida
 
 
 def read_seed(data: bytes | BinaryIO, *, source: str = "") -> Seed:
-    """Read the root directory of any ISO 9660 image, or say why that is impossible."""
+    """Read any ISO 9660 image, or say why that is impossible."""
     image = data if isinstance(data, bytes) else data.read(SIZE_LIMIT + 1)
     try:
         return _read(image)
@@ -173,15 +187,23 @@ def _check_input(files: Mapping[str, bytes], label: str) -> None:
                 f"cloud-init ignores a seed without {name}", hint="add it, even if empty"
             )
     for name in files:
-        if name not in _ISO_NAMES:
+        if name not in NOCLOUD:
             raise SeedError(
-                f"{name!r} is not a file NoCloud reads", hint=f"use {', '.join(_ISO_NAMES)}"
+                f"{name!r} is not a file NoCloud reads", hint=f"use {', '.join(NOCLOUD)}"
             )
     if sum(map(len, files.values())) > SIZE_LIMIT // 2:
         raise SeedError(
             f"the documents are larger than {SIZE_LIMIT // 2} bytes",
             hint="let the member download large files instead",
         )
+
+
+def _new_plain_name(path: PurePosixPath, taken: Mapping[str, str]) -> str:
+    """An 8.3 name, which ISO 9660 level 1 asks for, that no other file has."""
+    folder = taken[str(path.parent)]
+    letters = re.sub("[^A-Z0-9]", "", path.name.upper()) or "_"
+    names = (letters[: 8 - len(end)] + end for end in ("", *map(str, range(1, 10**6))))
+    return next(f"{folder}/{name}" for name in names if f"{folder}/{name}" not in taken.values())
 
 
 def _check_built(seed: Seed, files: Mapping[str, bytes], *, when: datetime, label: str) -> None:
@@ -235,7 +257,7 @@ def _read(image: bytes) -> Seed:
     joliet = next((volume for volume in volumes if volume.joliet), None)
     if primary is None:
         raise _not_iso(image)
-    plain, rock_ridge = _read_primary(image, primary)
+    skip = _rock_ridge_skip(image, primary)
     # libblkid, which cloud-init asks for labels, prefers Joliet's.
     label = (joliet or primary).start + _LABEL
     return Seed(
@@ -243,66 +265,53 @@ def _read(image: bytes) -> Seed:
         .decode("utf-16-be" if joliet else "utf-8", "replace")
         .rstrip(" \0"),
         created=_long_date(image, primary.start + _CREATED),
-        plain=plain,
-        rock_ridge=rock_ridge,
-        joliet=_read_joliet(image, joliet) if joliet else None,
+        plain=_files(image, primary, lambda record: _plain_name(record.name)),
+        rock_ridge=None
+        if skip is None
+        else _files(image, primary, lambda record: _rock_ridge_name(image, primary, record, skip)),
+        joliet=_files(image, joliet, lambda record: _joliet_name(record.name)) if joliet else None,
     )
 
 
-def _read_primary(
-    image: bytes, volume: _Volume
-) -> tuple[tuple[SeedFile, ...], tuple[SeedFile, ...] | None]:
-    """Read the files under their plain names and, if there are any, Rock Ridge names."""
-    own = next(_records(image, volume), None)
+def _rock_ridge_skip(image: bytes, volume: _Volume) -> int | None:
+    """How many bytes to pass over before each System Use area; None without Rock Ridge."""
+    own = next(_records(image, volume, _root(image, volume)), None)
     if own is None:
         raise _damaged()
     extensions = list(_system_use(image, volume, own))
-    has_rock_ridge = any(
+    if not any(
         image.startswith(_ROCK_RIDGE_IDS, entry.start + 8)
         for entry in extensions
         if entry.signature == b"ER"
-    )
-    skip = next((image[e.start + 6] for e in extensions if e.signature == b"SP"), 0)
-
-    plain, rock_ridge = [], []
-    for record, content in _contents(image, volume):
-        modified = _short_date(image, record.start + _RECORD_DATE)
-        name = _plain_name(record.name)
-        plain.append(SeedFile(name=name, modified=modified, content=content))
-        entries = list(_system_use(image, volume, record, skip))
-        if any(entry.signature == b"SL" for entry in entries):
-            continue  # a symbolic link: a name without content of its own
-        name = _rock_ridge_name(image, entries) or name
-        rock_ridge.append(SeedFile(name=name, modified=modified, content=content))
-    return tuple(plain), tuple(rock_ridge) if has_rock_ridge else None
+    ):
+        return None
+    return next((image[e.start + 6] for e in extensions if e.signature == b"SP"), 0)
 
 
-def _read_joliet(image: bytes, volume: _Volume) -> tuple[SeedFile, ...]:
-    return tuple(
-        SeedFile(
-            name=record.name.decode("utf-16-be", "replace").removesuffix(";1").rstrip("."),
-            modified=_short_date(image, record.start + _RECORD_DATE),
-            content=content,
-        )
-        for record, content in _contents(image, volume)
-    )
-
-
-def _contents(image: bytes, volume: _Volume) -> Iterator[tuple[_Record, bytes]]:
-    """Yield the root directory's regular files."""
+def _files(
+    image: bytes, volume: _Volume, name_of: Callable[[_Record], str | None]
+) -> tuple[SeedFile, ...]:
+    """Every regular file of a volume, named as ``name_of`` reads a record; not those it skips."""
+    files = []
     total = 0
-    for record in _records(image, volume):
-        if record.flags & (_DIRECTORY | _ASSOCIATED):
-            continue
-        total += record.content_length
-        end = record.content_start + record.content_length
-        if (
-            total > SIZE_LIMIT
-            or record.flags & _CONTINUES
-            or (record.content_length and end > len(image))
-        ):
-            raise _damaged()
-        yield record, image[record.content_start : end]
+    for folder, directory in _directories(image, volume, name_of):
+        for record in _records(image, volume, directory):
+            if record.flags & (_DIRECTORY | _ASSOCIATED):
+                continue
+            total += record.content_length
+            end = record.content_start + record.content_length
+            if (
+                total > SIZE_LIMIT
+                or record.flags & _CONTINUES
+                or (record.content_length and end > len(image))
+            ):
+                raise _damaged()
+            name = name_of(record)
+            if name is not None:
+                modified = _short_date(image, record.start + _RECORD_DATE)
+                content = image[record.content_start : end]
+                files.append(SeedFile(name=folder + name, modified=modified, content=content))
+    return tuple(files)
 
 
 def _plain_name(name: bytes) -> str:
@@ -311,9 +320,17 @@ def _plain_name(name: bytes) -> str:
     return text.removesuffix(";1").removesuffix(".").replace(";", ".").replace("/", ".")
 
 
-def _rock_ridge_name(image: bytes, entries: Iterable[_Entry]) -> str:
+def _joliet_name(name: bytes) -> str:
+    return name.decode("utf-16-be", "replace").removesuffix(";1").rstrip(".")
+
+
+def _rock_ridge_name(image: bytes, volume: _Volume, record: _Record, skip: int) -> str | None:
+    """A record's own name; None for a symbolic link, which has no content of its own."""
+    entries = list(_system_use(image, volume, record, skip))
+    if any(entry.signature == b"SL" for entry in entries):
+        return None
     parts = (image[e.start + 5 : e.start + e.length] for e in entries if e.signature == b"NM")
-    return b"".join(parts).decode("utf-8", "replace")
+    return b"".join(parts).decode("utf-8", "replace") or _plain_name(record.name)
 
 
 def _long_date(image: bytes, at: int) -> datetime | None:
@@ -344,14 +361,15 @@ def _set_dates(image: bytearray, when: datetime) -> None:
         for offset in (_CREATED, _MODIFIED, _EFFECTIVE):
             struct.pack_into("17s", image, volume.start + offset, long)
         struct.pack_into("7s", image, volume.start + _ROOT_RECORD + _RECORD_DATE, short)
-        for record in _records(image, volume):
-            struct.pack_into("7s", image, record.start + _RECORD_DATE, short)
-            for entry in _system_use(image, volume, record):
-                if entry.signature == b"TF":
-                    long_form = image[entry.start + 4] & 0x80
-                    size = entry.length - 5
-                    dates = long * (size // 17) if long_form else short * (size // 7)
-                    struct.pack_into(f"{size}s", image, entry.start + 5, dates)
+        for _, directory in _directories(image, volume, lambda _: ""):
+            for record in _records(image, volume, directory):
+                struct.pack_into("7s", image, record.start + _RECORD_DATE, short)
+                for entry in _system_use(image, volume, record):
+                    if entry.signature == b"TF":
+                        long_form = image[entry.start + 4] & 0x80
+                        size = entry.length - 5
+                        dates = long * (size // 17) if long_form else short * (size // 7)
+                        struct.pack_into(f"{size}s", image, entry.start + 5, dates)
 
 
 def _volumes(image: bytes | bytearray) -> Iterator[_Volume]:
@@ -368,12 +386,35 @@ def _volumes(image: bytes | bytearray) -> Iterator[_Volume]:
             yield _Volume(start, joliet, block)
 
 
-def _records(image: bytes | bytearray, volume: _Volume) -> Iterator[_Record]:
-    """Yield the root directory's records, its own and its parent's first."""
-    root = _record(image, volume, volume.start + _ROOT_RECORD)
-    if root.content_length > _ROOT_LIMIT:
+def _root(image: bytes | bytearray, volume: _Volume) -> _Record:
+    """The volume's root directory."""
+    return _record(image, volume, volume.start + _ROOT_RECORD)
+
+
+def _directories(
+    image: bytes | bytearray, volume: _Volume, name_of: Callable[[_Record], str | None]
+) -> Iterator[tuple[str, _Record]]:
+    """Yield the directories, the root first, with their paths; no more than a seed can need."""
+    waiting = [("", _root(image, volume))]
+    seen = {waiting[0][1].content_start}
+    while waiting:
+        path, directory = waiting.pop(0)
+        yield path, directory
+        for record in _records(image, volume, directory):
+            if (
+                record.flags & _DIRECTORY
+                and record.content_start not in seen  # itself, its parent, or a loop
+                and len(seen) < _DIRECTORIES_LIMIT
+            ):
+                seen.add(record.content_start)
+                waiting.append((f"{path}{name_of(record)}/", record))
+
+
+def _records(image: bytes | bytearray, volume: _Volume, directory: _Record) -> Iterator[_Record]:
+    """Yield a directory's records, its own and its parent's first."""
+    if directory.content_length > _DIRECTORY_LIMIT:
         raise _damaged()
-    at, end = root.content_start, root.content_start + root.content_length
+    at, end = directory.content_start, directory.content_start + directory.content_length
     while at < end:
         if image[at] == 0:  # the rest of the block is empty: records do not cross blocks
             at += volume.block - at % volume.block

@@ -30,6 +30,7 @@ from imagegen.fields import (
     SIZE,
     URL,
     Address,
+    Anything,
     Boolean,
     Integer,
     Interface,
@@ -60,6 +61,10 @@ TOO_OLD: Mapping[str, str] = {
     "ubuntu-20.04": "3.2.26",
     "ubuntu-22.04": "3.3.25",
 }
+
+
+#: How private keys can reach a member.
+SECRETS = ("embed", "split", "external")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +471,17 @@ class Spec:
         "scrub: once the member is healthy, remove cloud-init's copies of its keys and lock "
         "cloud-init, so that no later seed is read; keep: leave both as they are.",
         default="keep",
+    )
+    secrets: str | None = setting(
+        OneOf(SECRETS),
+        "How private keys reach the members: embed, in user-data; split, on a small disk of their "
+        "own; external, by your own means. Default: what suits each target.",
+        default=None,
+    )
+    extra_user_data: Mapping[str, Any] = setting(
+        MappingOf(Text(what="a cloud-config key", pattern=r"[a-z][a-z0-9_-]*"), Anything()),
+        "cloud-config of your own, appended to ours: packages, users, write_files, runcmd, ...",
+        default={},
     )
     ssh_authorized_keys: tuple[str, ...] = setting(
         ListOf(User.__dataclass_fields__["ssh_authorized_keys"].metadata["kind"].item),
@@ -901,6 +917,47 @@ def _check_imports(spec: Spec, plan: PkiPlan, given: Import, reader: Reader) -> 
             reader.error((*path, certificate), f"{ca} already says which CA", "remove one of them")
 
 
+#: Keys of cloud-config that decide who a member is, or that its image must not change.
+NOT_EXTRA: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("hostname", "fqdn", "preserve_hostname"), "a machine is called as its member is"
+    ),
+    "manage_etc_hosts": "list names for /etc/hosts under `hosts`",
+    "network": "user-data cannot set up the network; see the spec's `network`",
+}
+#: What ours and the operator's are appended in.
+APPENDED = ("write_files", "runcmd", "users", "ssh_authorized_keys")
+
+
+def _check_extra(spec: Spec, reader: Reader) -> None:
+    extra = spec.extra_user_data or {}
+    taken = {"apt": spec.install and spec.install.apt, "ntp": spec.ntp}
+    for key, value in extra.items():
+        path: Path = ("extra_user_data", key)
+        if key in NOT_EXTRA:
+            reader.error(path, "is ours to set", NOT_EXTRA[key])
+        elif taken.get(key):
+            setting_name = "install.apt" if key == "apt" else key
+            reader.error(path, f"{setting_name} sets it already", "keep one of the two")
+        elif key in APPENDED and not isinstance(value, list):
+            reader.error(path, "must be a list", "it is appended to ours")
+        elif "PRIVATE KEY-----" in str(value):
+            reader.warning(
+                path, "holds a private key", "it travels in user-data wherever that goes"
+            )
+    named = {user.name for user in spec.users or () if user}
+    for index, user in enumerate(_listed(extra.get("users"))):
+        name = user.get("name") if isinstance(user, dict) else user
+        if name in named:
+            reader.error(
+                ("extra_user_data", "users", index), f"{name} is in `users` already", "keep one"
+            )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 CHECKS: tuple[Callable[[Spec, Reader], None], ...] = (
     _check_size,
     _check_unique,
@@ -908,4 +965,5 @@ CHECKS: tuple[Callable[[Spec, Reader], None], ...] = (
     _check_etcd,
     _check_data_disk,
     _check_pki,
+    _check_extra,
 )

@@ -30,6 +30,7 @@ NAMES = (
     "hosts.j2",
     "etcd-dropin.conf.j2",
     "imagegen-firstboot.service.j2",
+    "imagegen-keys.path.j2",
     "data-disk.mount.j2",
     "firstboot.py",
 )

@@ -202,6 +202,7 @@ class Member:
                 "client_key": str(pki / "server-key.pem"),
                 "client_ca": str(self.lab.client_ca.path),
             },
+            "keys": {"secrets": "embed", "disk": None, "unit": "imagegen-keys.path"},
             "owned": [
                 {"path": str(pki / "peer-key.pem"), "mode": "0400"},
                 {"path": str(pki / "server-key.pem"), "mode": "0400"},

@@ -266,7 +266,7 @@ def test_a_change_needs_force(here):
     forced = Run("build", "icc-etcd.yaml", "--force", cwd=here)
     assert forced.status == 0
     assert "changed: members/icc-etcd-5/seed.iso" in forced.out
-    assert "user-data" not in forced.out
+    assert "changed: members/icc-etcd-1/user-data" not in forced.out
 
 
 def test_members_cannot_change_by_accident(here):

@@ -297,7 +297,7 @@ def test_unmounted_data_disk_at_a_later_boot(alone: Member, disk: Path) -> None:
 
 def test_keys_and_directories_are_etcds(alone: Member) -> None:
     """Keys get their mode, the data directory is closed to others."""
-    run_until(alone, "keys")
+    run_until(alone, "hand_over")
     assert stat.S_IMODE((alone.folder / "pki/peer-key.pem").stat().st_mode) == 0o400
     assert stat.S_IMODE(alone.data.stat().st_mode) == 0o700
 
@@ -310,7 +310,7 @@ def test_data_disk_that_outlived_its_machine(alone: Member) -> None:
     wal.touch()
     for path in (alone.data, *alone.data.rglob("*")):
         os.chown(path, 12345, 12345)
-    run_until(alone, "keys")
+    run_until(alone, "hand_over")
     assert {p.stat().st_uid for p in (alone.data, *alone.data.rglob("*"))} == {0}
 
 
@@ -649,7 +649,7 @@ def test_first_boot_of_a_cluster(lab: Lab) -> None:
         assert result["state"] == "healthy"
         assert f"of cluster {lab.cluster_id:x}, 3 members" in result["reason"]
         assert result["uptime_seconds"] > 0
-        steps = {"address", "clock", "install", "data_disk", "keys", "start", "follow"}
+        steps = {"address", "clock", "install", "data_disk", "keys", "hand_over", "start", "follow"}
         assert steps <= result["seconds"].keys()
         assert result["started_at"] <= result["updated_at"]
         assert f"imagegen: {member.name}: healthy: " in member.console.splitlines()[-1]

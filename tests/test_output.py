@@ -65,16 +65,16 @@ def test_other_content_needs_force_and_names_the_files(tmp_path):
     assert tree(tmp_path / "c")["members/a/user-data"] == "A"
 
 
-def test_members_that_left_are_removed_with_force_only(tmp_path):
-    """Their directories hold keys; what the user put beside them stays."""
+def test_what_is_not_made_any_more_is_removed_with_force_only(tmp_path):
+    """It holds keys; what the user put beside it stays."""
     write_artifacts(FIRST, tmp_path, "c")
     (tmp_path / "c/members/notes").mkdir()
     (tmp_path / "c/notes.txt").write_text("mine")
     one = (FIRST[0], FIRST[2])
-    with pytest.raises(ImagegenError, match="no longer in the spec"):
-        write_artifacts(one, tmp_path, "c", members=frozenset("a"))
-    changes = write_artifacts(one, tmp_path, "c", members=frozenset("a"), force=True)
-    assert changes.removed == ("members/b",)
+    with pytest.raises(ImagegenError, match="not made any more"):
+        write_artifacts(one, tmp_path, "c", obsolete=["members/b/user-data"])
+    changes = write_artifacts(one, tmp_path, "c", obsolete=["members/b/user-data"], force=True)
+    assert changes.removed == ("members/b/user-data",)
     assert not (tmp_path / "c/members/b").exists()
     assert (tmp_path / "c/members/notes").is_dir()
     assert (tmp_path / "c/notes.txt").read_text() == "mine"
@@ -82,8 +82,8 @@ def test_members_that_left_are_removed_with_force_only(tmp_path):
 
 def test_a_member_alone_leaves_the_others(tmp_path):
     """Building one member does not count the others as gone."""
-    write_artifacts(FIRST, tmp_path, "c", members=frozenset("ab"))
-    write_artifacts((FIRST[0], FIRST[2]), tmp_path, "c", members=frozenset("ab"))
+    write_artifacts(FIRST, tmp_path, "c")
+    write_artifacts((FIRST[0], FIRST[2]), tmp_path, "c")
     assert (tmp_path / "c/members/b/user-data").exists()
 
 

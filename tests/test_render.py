@@ -242,7 +242,7 @@ BROKEN = {
     "header": ("user-data.yaml.j2", "#cloud-config\n", "# mine\n#cloud-config\n", "first line"),
     "no filter": ("user-data.yaml.j2", "{{ file.content | yaml_text(6) }}", "{{ file.content }}", "YAML"),  # noqa: E501
     "mode": ("user-data.yaml.j2", "{{ file.permissions | yaml }}", "600", "write_files"),
-    "runcmd": ("user-data.yaml.j2", "{% for command in config.runcmd %}", "{% for command in [] %}", "runcmd"),  # noqa: E501
+    "runcmd": ("user-data.yaml.j2", "{% for command in config.runcmd + extra.runcmd %}", "{% for command in [] %}", "runcmd"),  # noqa: E501
     "hostname": ("user-data.yaml.j2", "hostname: {{ config.hostname | yaml }}", "hostname: me", "hostname"),  # noqa: E501
     "setting": ("etcd.env.j2", "{{ name }}=", "{{ name }}_=", "ETCD_NAME"),
     "gate": ("etcd-dropin.conf.j2", "ConditionPathExists", "#ConditionPathExists", "ConditionPathExists"),  # noqa: E501

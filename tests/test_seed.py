@@ -59,7 +59,7 @@ class TestOtherPrograms:
 
     def test_isoinfo_sees_valid_plain_names(self, iso: Path) -> None:
         listed = run("isoinfo", "-f", "-i", iso).decode().split()
-        assert listed == ["/METADATA.;1", "/NETCONF.;1", "/USERDATA.;1"]
+        assert listed == ["/METADATA.;1", "/NETWORKC.;1", "/USERDATA.;1"]
 
     def test_isoinfo_sees_both_extensions(self, iso: Path) -> None:
         shown = run("isoinfo", "-d", "-i", iso).decode()

@@ -1,35 +1,29 @@
-"""One module for each place a member's documents can go; found by its ``NAME``.
+"""One module for each place a member's documents can go to.
 
-A target packages one member's documents. It says how it is called (``NAME``),
-what it makes of them (``package``) and how that is attached (``ATTACH``).
-Adding a platform adds a module here and touches nothing else.
+A module says in ``TARGETS`` what it packages for. Adding a platform adds a
+module here and touches nothing else.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Protocol, cast
+from collections.abc import Iterator
+from functools import cache
 
 from imagegen.errors import ImagegenError
-from imagegen.render import NodeDocuments
+from imagegen.payload import Target
 
 
-class Target(Protocol):
-    """What a module in this package offers."""
-
-    NAME: str
-    ATTACH: str
-
-    def package(self, documents: NodeDocuments, *, when: datetime) -> Mapping[str, bytes]:
-        """Files for the member's directory beside its plain documents, by name."""
+@cache
+def targets() -> dict[str, Target]:
+    """Every target there is, by its name, in the order of names."""
+    return {target.name: target for target in sorted(_targets(), key=lambda target: target.name)}
 
 
-def target_names() -> list[str]:
-    """The targets there are; a module's name is its target's with underscores."""
-    return sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__))
+def _targets() -> Iterator[Target]:
+    for info in pkgutil.iter_modules(__path__):
+        yield from importlib.import_module(f"{__name__}.{info.name}").TARGETS
 
 
 def load_target(name: str) -> Target:
@@ -38,9 +32,8 @@ def load_target(name: str) -> Target:
     Raises:
         ImagegenError: there is none.
     """
-    if name not in target_names():
+    if name not in targets():
         raise ImagegenError(
-            f"no target is called {name!r}", hint=f"targets: {', '.join(target_names())}"
+            f"no target is called {name!r}", hint=f"see `imagegen targets`: {', '.join(targets())}"
         )
-    module = importlib.import_module(f"imagegen.targets.{name.replace('-', '_')}")
-    return cast("Target", module)
+    return targets()[name]

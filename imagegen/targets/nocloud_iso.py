@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-
+from imagegen.payload import Options, Payload, Target
 from imagegen.render import NodeDocuments
 from imagegen.seed import build_seed
 
-NAME = "nocloud-iso"
-ATTACH = "attach each member's seed.iso to its machine, as CD or as read-only disk"
 
-
-def package(documents: NodeDocuments, *, when: datetime) -> Mapping[str, bytes]:
+def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001
     """The seed ISO, read back and compared before it is returned."""
-    return {"seed.iso": build_seed(documents.files(), when=when)}
+    seed = build_seed(documents.files(), when=documents.cluster.identity.created)
+    return Payload(files={f"{documents.folder}/seed.iso": seed})
+
+
+TARGETS = (
+    Target(
+        name="nocloud-iso",
+        makes="seed.iso, a disk image labelled cidata",
+        encoding="ISO 9660",
+        attach="attach each member's seed.iso to its machine, as CD or as read-only disk",
+        source="https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html",
+        package=package,
+    ),
+)
