@@ -16,7 +16,9 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from io import BytesIO
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -145,13 +147,12 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
             if str(folder) in plain:
                 continue
             plain[str(folder)] = _new_plain_name(folder, plain)
-            names = {"rr_name": folder.name, "joliet_path": f"/{folder}"}
             # Root's alone, should someone in the guest mount the image.
-            if folder != path:
-                iso.add_directory(plain[str(folder)], file_mode=0o040500, **names)
-            else:
-                iso_path = f"{plain[name]}.;1"
-                iso.add_fp(BytesIO(content), len(content), iso_path, file_mode=0o100400, **names)
+            add, mode = partial(iso.add_directory, plain[str(folder)]), 0o040500
+            if folder == path:
+                add = partial(iso.add_fp, BytesIO(content), len(content), f"{plain[name]}.;1")
+                mode = 0o100400
+            add(rr_name=folder.name, joliet_path=f"/{folder}", file_mode=mode)
     output = BytesIO()
     iso.write_fp(output)
     iso.close()
@@ -202,7 +203,8 @@ def _new_plain_name(path: PurePosixPath, taken: Mapping[str, str]) -> str:
     """An 8.3 name, which ISO 9660 level 1 asks for, that no other file has."""
     folder = taken[str(path.parent)]
     letters = re.sub("[^A-Z0-9]", "", path.name.upper()) or "_"
-    names = (letters[: 8 - len(end)] + end for end in ("", *map(str, range(1, 10**6))))
+    endings = chain([""], map(str, count(1)))
+    names = (letters[: 8 - len(ending)] + ending for ending in endings)
     return next(f"{folder}/{name}" for name in names if f"{folder}/{name}" not in taken.values())
 
 
