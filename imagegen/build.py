@@ -15,7 +15,7 @@ from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
 from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
-from imagegen.output import Artifact, Changes, write_artifacts
+from imagegen.output import CLIENT, Artifact, Changes, write_artifacts
 from imagegen.pki import Pki, issue_pki
 from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.seed import build_image
@@ -276,8 +276,9 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
             packaged = target.package(rendered[secrets], options.payload)
             problems += payload.size_problems(target, rendered[secrets], packaged)
             files |= packaged.files
-        for documents in reversed(rendered.values()):  # plain ones are the first target's
-            files |= plain_files(documents)
+        # Where one target embeds keys and another does not, the plain documents embed them.
+        for secrets in sorted(rendered, key="embed".__eq__):
+            files |= plain_files(rendered[secrets])
         artifacts += [_artifact(name, data) for name, data in files.items()]
         entries.append(member_entry(cluster, member, pki, files))
     raise_errors(problems)
@@ -334,7 +335,7 @@ def _with_others(
 
 def client_artifacts(cluster: Cluster, pki: Pki, templates: Templates) -> Iterator[Artifact]:
     """What a caller of the cluster needs: CA, credentials, and etcdctl's settings."""
-    folder = PurePosixPath("client")
+    folder = PurePosixPath(CLIENT)
     texts = {"ca.pem": pki.ca.certificate_pem}
     settings = {
         "ETCDCTL_API": "3",

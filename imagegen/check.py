@@ -36,7 +36,7 @@ from imagegen.errors import ImagegenError, Problem, Severity
 from imagegen.fields import LOADER, nested_too_deep
 from imagegen.inspect import inspect_seed
 from imagegen.manifest import read_manifest
-from imagegen.output import MANIFEST, MEMBERS
+from imagegen.output import CLIENT, MANIFEST, MEMBERS
 from imagegen.seed import read_seed
 
 _ISO_MAGIC = (32769, b"CD001")
@@ -131,7 +131,9 @@ def _check_cluster(directory: Path, now: datetime) -> Iterator[Problem]:
         documents = _documents(base)
         if "user-data" not in documents:
             continue  # its absence is reported with the files
-        member = MemberDocuments.read(str(base / "user-data"), documents["user-data"])
+        member = MemberDocuments.read(
+            str(base / "user-data"), documents["user-data"], _keys_beside(base)
+        )
         members[name] = member
         yield from member.problems(now)
         yield from _check_entry(entry, manifest, member, base)
@@ -139,11 +141,11 @@ def _check_cluster(directory: Path, now: datetime) -> Iterator[Problem]:
         if (base / "seed.iso").is_file():
             yield from _check_seed(base / "seed.iso", documents)
     present = {
-        path.relative_to(directory).as_posix()
-        for path in (directory / MEMBERS).rglob("*")
-        if path.is_file()
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
     }
-    for path in sorted(present - listed):
+    for path in sorted(present - listed - {MANIFEST}):
+        if path.startswith(f"{CLIENT}/"):
+            continue  # what an operator keeps beside their credentials is their own
         yield _error(directory / path, "is not in the manifest", "remove it, or build again")
     yield from _check_together(members)
     yield from _check_foreign_keys(members, directory)
@@ -184,6 +186,18 @@ def _documents(base: Path) -> dict[str, bytes]:
         if (base / name).is_file():
             documents[name] = (base / name).read_bytes()
     return documents
+
+
+def _keys_beside(base: Path) -> dict[str, str]:
+    """The private keys that travel apart from a member's user-data, by file name."""
+    keys = {path.name: path.read_bytes() for path in (base / "keys").glob("*") if path.is_file()}
+    if (base / "keys.iso").is_file():
+        try:
+            disk = read_seed(read_image(base / "keys.iso"))
+        except ImagegenError:
+            return {}  # that it differs from what was built is reported with the files
+        keys |= {file.name: file.content for file in disk.files}
+    return {name: data.decode("utf-8", "replace") for name, data in keys.items()}
 
 
 def _check_seed(path: Path, documents: Mapping[str, bytes]) -> Iterator[Problem]:
@@ -300,11 +314,15 @@ class MemberDocuments:
     files: Mapping[str, str] = field(repr=False)
     settings: Mapping[str, str]
     config: Mapping[str, Any]
+    #: Private keys that came beside user-data, by file name.
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     unreadable: tuple[Problem, ...] = ()
 
     @classmethod
-    def read(cls, where: str, user_data: bytes) -> MemberDocuments:
-        """Take user-data apart."""
+    def read(
+        cls, where: str, user_data: bytes, keys: Mapping[str, str] | None = None
+    ) -> MemberDocuments:
+        """Take user-data apart; ``keys`` came beside it."""
         problems: list[Problem] = []
         files: dict[str, str] = {}
         try:
@@ -330,8 +348,21 @@ class MemberDocuments:
             files=files,
             settings=settings,
             config=config,
+            keys=keys or {},
             unreadable=tuple(problems),
         )
+
+    @property
+    def secrets(self) -> str:
+        """How first boot expects the private keys to come."""
+        keys = self.config.get("keys")
+        return str(keys.get("secrets")) if isinstance(keys, dict) else "embed"
+
+    def key_at(self, path: str) -> str | None:
+        """The private key that will be at ``path``, if it is known here."""
+        if self.secrets == "embed":
+            return self.files.get(path)
+        return self.keys.get(Path(path).name)
 
     def problems(self, now: datetime) -> Iterator[Problem]:
         """What etcd would mind; nothing for documents that are not ours."""
@@ -365,7 +396,8 @@ class MemberDocuments:
                 hint,
             )
         for setting, path in settings.items():
-            if setting.endswith(("_FILE",)) and path not in self.files:
+            known = path in self.files or (self.secrets != "embed" and "_KEY_" in setting)
+            if setting.endswith("_FILE") and not known:
                 yield _error(self.where, f"{setting}: {path} is not in write_files", hint)
 
     def _credential_problems(self, now: datetime) -> Iterator[Problem]:
@@ -375,12 +407,19 @@ class MemberDocuments:
             ("client", Role.SERVER, self.config.get("client_url")),
             ("peer", Role.PEER, self.config.get("peer_url")),
         ):
-            paths = [str(tls.get(f"{prefix}_{part}")) for part in ("cert", "key", "ca")]
-            missing = [path for path in paths if path not in self.files]
+            paths = [str(tls.get(f"{prefix}_{part}")) for part in ("cert", "ca", "key")]
+            key = self.key_at(paths[2])
+            missing = [path for path in paths[:2] if path not in self.files]
+            if key is None and self.secrets == "embed":
+                missing.append(paths[2])
             if missing:
                 yield _error(self.where, f"{missing[0]} is not in write_files", "build again")
                 continue
-            certificate, key, ca = (self.files[path] for path in paths)
+            if self.secrets != "embed" and paths[2] in self.files:
+                yield _error(self.where, f"{paths[2]} is in user-data", "build again with --force")
+            if key is None:
+                continue  # it is not here to be looked at: a seed on its own
+            certificate, ca = (self.files[path] for path in paths[:2])
             address = ip_address(urlsplit(str(url)).hostname or "")
             leaf = Leaf(owner=name, role=role, common_name="", days=0, needed=frozenset({address}))
             for problem in check_credential(
@@ -393,7 +432,7 @@ class MemberDocuments:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         seen = set()
-        for text in self.files.values():
+        for text in (*self.files.values(), *self.keys.values()):
             if "PRIVATE KEY-----" in text and text not in seen:
                 seen.add(text)
                 try:

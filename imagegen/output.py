@@ -20,6 +20,7 @@ from imagegen.errors import ImagegenError, Problem, ProblemsError
 
 MANIFEST = "manifest.json"
 MEMBERS = "members"
+CLIENT = "client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,8 @@ def render_node(
         cluster=cluster,
         member=member,
         version=__version__,
+        secrets=secrets,
+        keys_label=guest.keys_label(member.instance_id),
         config={"users": [], "ssh_authorized_keys": []} | config,
         extra={key: extra.get(key, []) for key in APPENDED}
         | {"others": {key: value for key, value in extra.items() if key not in APPENDED}},

@@ -21,7 +21,7 @@ from .drill import DRILLS
 from .host import BootError, find_mirror, install_packages
 from .image import RELEASES, build_image, default_cache
 from .machine import GuestCrashedError
-from .network import Network, PackageSource
+from .network import Network, WebServer
 from .report import Report, Trial
 from .scenario import SCENARIOS
 from .site import Site, example
@@ -40,7 +40,7 @@ def main() -> int:
         work = Path(folder)
         with (
             Network() as network,
-            PackageSource(network, image.packages, work / "packages.log") as source,
+            WebServer(network, image.packages, work / "packages.log") as source,
             # A crash of a kernel is the host's or QEMU's: no later boot would show more.
             suppress(GuestCrashedError),
         ):

@@ -67,7 +67,8 @@ class Cluster:
                 network,
                 directory / entry["name"],
                 mac=_mac(documents / "network-config"),
-                seed=documents / "seed.iso",
+                seed=_if_there(documents / "seed.iso"),
+                keys=_if_there(documents / "keys.iso"),
             )
             member_id, client_url = entry["member_id"], entry["client_url"]
             self.members.append(Member(entry["name"], member_id, client_url, machine))
@@ -149,6 +150,10 @@ class Cluster:
             *argv,
             timeout=timeout,
         )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _mac(network_config: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 PACKAGES = (
     "apt-utils",  # apt-ftparchive: the guests' package source
     "curl",  # clients with and without certificates
+    "dnsmasq-base",  # a LAN with DHCP, for seeds that are fetched
     "e2fsprogs",  # mke2fs, debugfs: disks without loop devices
     "etcd-client",
     "genisoimage",  # seeds for guests that test the suite itself

@@ -185,12 +185,37 @@ def _request(command: str, **arguments: object) -> bytes:
     return json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
 
 
+class Monitor:
+    """QEMU's own side of a running machine: what an operator plugs in and pulls out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def call(self, command: str, **arguments: object) -> Any:
+        """One request and its answer (QEMU's QMP specification)."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(self._path))
+            stream = connection.makefile("rwb")
+            stream.readline()  # the greeting
+            answer: dict[str, Any] = {}
+            for request in (_request("qmp_capabilities"), _request(command, **arguments)):
+                stream.write(request)
+                stream.flush()
+                answer = {"event": ""}
+                while "event" in answer:
+                    answer = json.loads(stream.readline())
+        if "error" in answer:
+            raise BootError(f"{command}: {answer['error']['desc']}")
+        return answer["return"]
+
+
 class Machine:
     """A virtual machine on the LAN; off until powered on, and off when its context ends.
 
-    ``seed``, ``bus`` and ``data_disk`` may change while it is off: the next
-    power-on finds what an operator has attached or detached. So may ``image``,
-    which counts from the next fresh disk on.
+    ``seed``, ``bus``, ``keys``, ``data_disk`` and ``serial`` may change while it
+    is off: the next power-on finds what an operator has attached or detached. So
+    may ``image``, which counts from the next fresh disk on.
     """
 
     def __init__(
@@ -202,12 +227,16 @@ class Machine:
         *,
         mac: str,
         seed: Path | None = None,
+        keys: Path | None = None,
         bus: SeedBus = SeedBus.VIRTIO,
         data_disk: Path | None = None,
         memory: int = 512,
     ) -> None:
         self.name = name
         self.seed, self.bus, self.data_disk = seed, bus, data_disk
+        self.keys = keys
+        self.serial: str | None = None
+        """What its firmware says is its serial number (SMBIOS type 1)."""
         self.image, self._network, self._directory = image, network, directory
         self._mac, self._memory = mac, memory
         self._disk = directory / "disk.qcow2"
@@ -218,6 +247,7 @@ class Machine:
         directory.mkdir(parents=True)
         self.console = Console(name, directory / "console.log")
         self.agent = GuestAgent(directory / "agent.sock")
+        self.monitor = Monitor(directory / "monitor.sock")
         self.wipe()
 
     def __enter__(self) -> Self:
@@ -280,6 +310,26 @@ class Machine:
             return self.agent.read("/proc/sys/kernel/random/boot_id")
         return None
 
+    def plug(self, image: Path, name: str) -> None:
+        """Attach a disk to the running machine."""
+        file = {"driver": "file", "filename": str(image)}
+        node = {"node-name": name, "driver": "raw", "read-only": True, "file": file}
+        self.monitor.call("blockdev-add", **node)
+        self.monitor.call("device_add", driver="virtio-blk-pci", drive=name, id=f"{name}-disk")
+
+    def unplug(self, name: str) -> None:
+        """Pull a disk out of the running machine; the guest lets go of it first."""
+        self.monitor.call("device_del", id=f"{name}-disk")
+
+        def gone() -> bool:
+            # Removing what is still in use is refused.
+            with suppress(BootError):
+                self.monitor.call("blockdev-del", **{"node-name": name})
+                return True
+            return False
+
+        self.wait(gone, f"lets go of {name}", 120)
+
     def check(self) -> None:
         """Raise if the guest has crashed or QEMU has ended by itself."""
         self.console.read()
@@ -332,7 +382,10 @@ class Machine:
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=agent,path={self._directory}/agent.sock,server=on,wait=off"),
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+            *("-qmp", f"unix:{self._directory}/monitor.sock,server=on,wait=off"),
         ]
+        if self.serial:
+            command += ["-smbios", f"type=1,serial={self.serial}"]
         if self.data_disk:
             command += ["-drive", f"{disk},id=data,file={self.data_disk}"]
             command += ["-device", "virtio-blk-pci,drive=data,serial=data"]
@@ -340,6 +393,11 @@ class Machine:
             command += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={self.seed}"]
             for device in self.bus.devices:
                 command += ["-device", device]
+        if self.keys:
+            node = (
+                f"driver=raw,node-name=keys,read-only=on,file.driver=file,file.filename={self.keys}"
+            )
+            command += ["-blockdev", node, "-device", "virtio-blk-pci,drive=keys,id=keys-disk"]
         return command
 
 

@@ -9,7 +9,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -91,11 +92,11 @@ class Network:
             raise TimedOutError(f"{' '.join(argv)}: not within {timeout:.0f} s") from None
 
 
-class PackageSource:
-    """The only service the LAN has to begin with: packages, over HTTP, until switched off."""
+class WebServer:
+    """A folder over HTTP at the suite's end of the LAN, until switched off."""
 
-    def __init__(self, network: Network, packages: Path, log: Path) -> None:
-        self._network, self._packages, self._log = network, packages, log
+    def __init__(self, network: Network, folder: Path, log: Path, *, port: int = 80) -> None:
+        self._network, self._folder, self._log, self._port = network, folder, log, port
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -105,16 +106,19 @@ class PackageSource:
     def __exit__(self, *_: object) -> None:
         self.switch_off()
 
+    @property
+    def url(self) -> str:
+        """Where the guests find it."""
+        return f"http://10.240.0.1:{self._port}"
+
     def switch_on(self) -> None:
         """Serve, and return when clients are answered."""
-        server = (sys.executable, "-m", "http.server", "80", "--bind", "::")
-        self._server = self._network.spawn(
-            *server, "--directory", str(self._packages), log=self._log
-        )
-        ask = ("curl", "--silent", "--fail", "--output", "/dev/null", PACKAGE_SOURCE)
+        server = (sys.executable, "-m", "http.server", str(self._port), "--bind", "::")
+        self._server = self._network.spawn(*server, "--directory", str(self._folder), log=self._log)
+        ask = ("curl", "--silent", "--fail", "--output", "/dev/null", self.url)
         wait_for(
             lambda: self._network.client(*ask).returncode == 0,
-            what="the package source answers",
+            what=f"{self.url} answers",
             timeout=30,
         )
 
@@ -124,6 +128,24 @@ class PackageSource:
             self._server.kill()
             self._server.wait()
             self._server = None
+
+
+@contextmanager
+def dhcp_server(network: Network, leases: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Give each MAC address its address on the LAN; nothing else, no route and no name server."""
+    hosts = (f"--dhcp-host={mac},{address}" for mac, address in leases.items())
+    server = network.spawn(
+        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0"),
+        *(f"--interface={BRIDGE}", "--bind-interfaces", "--dhcp-range=10.240.0.0,static"),
+        *("--dhcp-option=option:router", "--dhcp-option=option:dns-server"),
+        *("--dhcp-leasefile=/dev/null", "--leasefile-ro", "--log-dhcp", "--log-facility=-", *hosts),
+        log=log,
+    )
+    try:
+        yield
+    finally:
+        server.kill()
+        server.wait()
 
 
 def remove_leftovers() -> None:

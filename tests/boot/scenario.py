@@ -6,12 +6,17 @@ Each scenario has a cluster of its own, as small as what it shows allows.
 import shlex
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imagegen.seed import build_image, read_seed
 
 from . import drill
-from .cluster import FIRST_BOOT, LATER_BOOT, Cluster, Member
+from .cluster import CLOUD_INIT_DONE, FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
 from .golden import golden, golden_release
 from .machine import SeedBus, create_disk
+from .network import WebServer, dhcp_server
 from .site import Site, example
 
 
@@ -184,11 +189,146 @@ def _check_keys(cluster: Cluster, member: Member) -> None:
     require(found.split() == [key], f"{member.name}: the key is also in {found}")
 
 
+def split(site: Site) -> str:
+    """User-data without keys; each member takes its own from a disk that comes by itself."""
+    spec = example(3, secrets="split")
+    output = site.build("split", spec)
+    with site.cluster(output) as cluster:
+        early, other, late = cluster.members
+        label, right = _label(late), late.machine.keys
+        assert right
+        late.machine.keys = None
+        cluster.power_on(seed=0, stagger=0)
+        waits = rf"{late.state_line('waiting')} keys: private keys: "
+        late.machine.wait_for_line(f"{waits}no disk labelled {label} yet", FIRST_BOOT)
+        late.machine.wait(lambda: _waits_for_keys(late), "waits for its keys", LATER_BOOT)
+        drill.check_not_started(late)
+        found = late.sh(
+            "grep -rlsF 'PRIVATE KEY-----' /etc/etcd /etc/imagegen /var/lib/cloud /run || true"
+        )
+        require(not found, f"{late.name} has a key: {found}")
+
+        wrong = site.work / "wrong-keys.iso"
+        files = {file.name: file.content for file in read_seed(_keys(early)).files}
+        wrong.write_bytes(build_image(files, when=datetime.now(UTC), label=label))
+        late.machine.plug(wrong, "wrong")
+        late.machine.wait_for_line(f"{waits}.* does not belong to ", LATER_BOOT)
+        late.machine.unplug("wrong")
+        late.machine.plug(right, "keys")
+        cluster.wait_for_state("healthy")
+        for member in cluster.members:
+            taken = (
+                rf"{member.state_line('starting')} keys: private keys taken from {_label(member)}"
+            )
+            line = member.machine.wait_for_line(taken, 1)
+            require("detach it" in line.text, f"{member.name}: {line.text}")
+            member.machine.wait_for_line(CLOUD_INIT_DONE, FIRST_BOOT)
+            drill.check_first_boot(member)
+            member.machine.unplug("keys")
+            member.machine.keys = None
+        drill.check_membership(cluster)
+        drill.check_reads(cluster, "split")
+        drill.reboot(cluster, site)
+        require(other.result()["state"] == "healthy", f"{other.result()}")
+    return f"taken from {label} and two others; a wrong key is refused; all detached, one rebooted"
+
+
+def _keys(member: Member) -> bytes:
+    assert member.machine.keys
+    return member.machine.keys.read_bytes()
+
+
+def _label(member: Member) -> str:
+    """The label of the disk with a member's keys."""
+    return read_seed(_keys(member)).label
+
+
+def _waits_for_keys(member: Member) -> bool:
+    """Whether nothing of ours runs and systemd waits for the keys."""
+    said = member.sh("systemctl is-active imagegen-firstboot.service imagegen-keys.path || true")
+    return said.split() == ["inactive", "active"]
+
+
+def external(site: Site) -> str:
+    """User-data without keys; their owner puts them in place, wrong ones first."""
+    spec = example(3, secrets="external", pki={"layout": "separate"})
+    output = site.build("external", spec)
+    with site.cluster(output) as cluster:
+        first, *others = cluster.members
+        cluster.power_on(seed=0, stagger=0)
+        for member in cluster.members:
+            waits = (
+                rf"{member.state_line('waiting')} keys: private keys: no /etc/etcd/server-key.pem"
+            )
+            member.machine.wait_for_line(waits, FIRST_BOOT)
+            member.machine.wait_for_line(CLOUD_INIT_DONE, FIRST_BOOT)
+            member.machine.wait(
+                lambda m=member: _waits_for_keys(m), "waits for its keys", LATER_BOOT
+            )  # type: ignore[misc]
+            drill.check_not_started(member)
+        first.machine.console.begin_boot()
+        first.machine.reboot()
+        first.machine.wait(lambda: _waits_for_keys(first), "waits again", LATER_BOOT)
+
+        waits = rf"{first.state_line('waiting')} keys: private keys: /etc/etcd/peer-key.pem "
+        _hand_over(output, first, first.name, "server-key.pem")
+        first.machine.wait_for_line(f"{waits}is missing", LATER_BOOT)
+        _hand_over(output, first, others[0].name, "peer-key.pem")
+        first.machine.wait_for_line(f"{waits}does not belong to", LATER_BOOT)
+        for member in cluster.members:
+            _hand_over(output, member, member.name, "server-key.pem")
+            _hand_over(output, member, member.name, "peer-key.pem")
+        cluster.wait_for_state("healthy")
+        for member in cluster.members:
+            drill.check_first_boot(member)
+            modes = member.sh("stat -c '%U %a' /etc/etcd/*-key.pem").splitlines()
+            require(modes == ["etcd 400"] * 2, f"{member.name}: {modes}")
+        drill.check_membership(cluster)
+        drill.check_reads(cluster, "external")
+    return "waits, also after a reboot; a missing and a wrong key are named; healthy once they fit"
+
+
+def _hand_over(output: Path, member: Member, owner: str, name: str) -> None:
+    key = output / "members" / owner / "keys" / name
+    member.machine.agent.write(f"/etc/etcd/{name}", key.read_text())
+
+
+def http(site: Site) -> str:
+    """Documents from a web server, which bring no key: those come on a disk."""
+    spec = example(3, network={"dhcp": True})
+    folder = site.work / "http"
+    flags = ("--target", "nocloud-dir", "--seed-url", "http://10.240.0.1:8080")
+    output = site.build("http", spec, *flags)
+    served = output / "nocloud-dir"
+    require(b"PRIVATE KEY" not in b"".join(p.read_bytes() for p in served.rglob("*-*")), "a key")
+    leases = {member["mac"]: member["address"] for member in spec["members"]}
+    with (
+        WebServer(site.network, served, folder / "http.log", port=8080),
+        dhcp_server(site.network, leases, folder / "dhcp.log"),
+        site.cluster(output) as cluster,
+    ):
+        for member in cluster.members:
+            arguments = (served / member.name / "boot-arguments").read_text().splitlines()
+            # What Debian 12's cloud-init takes is deprecated in later ones.
+            serials = [line.partition("serial=")[2] for line in arguments if "serial=" in line]
+            member.machine.serial = serials[(site.image.packages / "bookworm").exists()]
+        figures = drill.form(cluster, seed=0, stagger=0)
+        source = cluster.members[0].sh("cat /var/lib/cloud/instance/datasource")
+        require("http://10.240.0.1:8080" in source, f"it took {source}")
+        for member in cluster.members:
+            member.machine.keys = None
+        drill.reboot(cluster, site)
+    return "; ".join(f"{f.member} healthy after {f.healthy:.0f} s" for f in figures)
+
+
 SCENARIOS: dict[str, Callable[[Site], str]] = {
     "attachments": attachments,
     "source-down": source_down,
     "data-disk": data_disk,
     "scrub": scrub,
+    "split": split,
+    "external": external,
+    "http": http,
     "golden": golden,
     "golden-release": golden_release,
 }

@@ -12,7 +12,7 @@ import yaml
 from .cluster import Cluster
 from .host import BootError
 from .image import Image
-from .network import Network, PackageSource
+from .network import Network, WebServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples/icc-etcd.yaml"
 
@@ -38,16 +38,16 @@ class Site:
 
     image: Image
     network: Network
-    source: PackageSource
+    source: WebServer
     work: Path
 
-    def build(self, name: str, spec: dict[str, Any]) -> Path:
+    def build(self, name: str, spec: dict[str, Any], *flags: str) -> Path:
         """Build a spec as its user would; of the same name, with the same keys."""
         folder = self.work / name
         folder.mkdir(exist_ok=True)
         # JSON is YAML, and leaves no doubt about what is a string.
         (folder / "spec.yaml").write_text(json.dumps(spec))
-        imagegen("build", "spec.yaml", "--force", cwd=folder)
+        imagegen("build", "spec.yaml", "--force", *flags, cwd=folder)
         return folder / "out" / str(spec["cluster"])
 
     def cluster(self, output: Path) -> Cluster:
