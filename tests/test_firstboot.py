@@ -302,6 +302,104 @@ def test_keys_and_directories_are_etcds(alone: Member) -> None:
     assert stat.S_IMODE(alone.data.stat().st_mode) == 0o700
 
 
+LABEL = "keys-0123456789a"
+
+
+@pytest.fixture
+def keyless(alone: Member) -> Path:
+    """A member whose user-data brought no keys; the folder has them, and so will its disk."""
+    aside = alone.folder / "aside"
+    aside.mkdir()
+    for key in (alone.folder / "pki").glob("*-key.pem"):
+        key.rename(aside / key.name)
+    return aside
+
+
+def waits_with(member: Member, secrets: str) -> dict[str, Any]:
+    """Configure where keys come from, let first boot find none, and give its result."""
+    disk = LABEL if secrets == "split" else None
+    member.configure(keys={"secrets": secrets, "disk": disk, "unit": "imagegen-keys.path"})
+    assert member.run().wait(30) == 0
+    assert (member.state, member.result["step"]) == ("waiting", "keys")
+    assert "systemctl start --no-block imagegen-keys.path" in member.calls
+    assert not member.gate.exists()
+    return member.result
+
+
+def attach(member: Member, folder: Path) -> None:
+    """Make a disk appear; mounting it shows what is in the folder."""
+    (member.root / "dev/disk/by-label").mkdir(parents=True, exist_ok=True)
+    (member.root / "dev/disk/by-label" / LABEL).touch()
+    for name in ("cp", "rm"):
+        if not (member.folder / "bin" / name).exists():
+            member.bring(name)
+    member.stand_in("mount", f'[ "$1 $2" = "-o ro" ] && cp {folder}/* "$4"')
+    member.stand_in("umount", 'rm -f "$1"/*')
+
+
+def test_keys_from_a_disk(alone: Member, keyless: Path) -> None:
+    """First boot ends until the disk is there, takes the keys, and says it can be detached."""
+    result = waits_with(alone, "split")
+    assert f"no disk labelled {LABEL} yet" in result["reason"]
+    assert "keys.iso" in result["hint"]
+    attach(alone, keyless)
+    run_until(alone, "hand_over")
+    for key in keyless.iterdir():
+        there = alone.folder / "pki" / key.name
+        assert there.read_bytes() == key.read_bytes()
+        assert stat.S_IMODE(there.stat().st_mode) == 0o400
+    assert "detach it" in next(line for line in alone.console.splitlines() if "taken from" in line)
+    assert alone.calls.index(f"umount {alone.folder}/state/keys") < alone.calls.index(
+        "systemctl stop imagegen-keys.path"
+    )
+    assert not list((alone.folder / "state/keys").iterdir())
+
+
+def test_keys_that_belong_to_another_certificate(
+    alone: Member, keyless: Path, tmp_path: Path
+) -> None:
+    """None is taken while one of them does not fit; the right disk then does."""
+    waits_with(alone, "split")
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    server = (keyless / "server-key.pem").read_bytes()
+    (wrong / "server-key.pem").write_bytes(server)
+    (wrong / "peer-key.pem").write_bytes(server)
+    attach(alone, wrong)
+    process = alone.run()
+    eventually(lambda: "peer-key.pem does not belong to" in alone.result.get("reason", ""))
+    assert not list((alone.folder / "pki").glob("*-key.pem"))
+    attach(alone, keyless)
+    eventually(lambda: alone.result["step"] == "follow")
+    alone.lab.end(process)
+
+
+def test_disk_that_cannot_be_mounted(alone: Member, keyless: Path) -> None:
+    """mount's own words are the reason."""
+    waits_with(alone, "split")
+    attach(alone, keyless)
+    alone.stand_in("mount", "echo 'mount: wrong fs type' >&2; exit 32")
+    process = alone.run()
+    eventually(lambda: "wrong fs type" in alone.result.get("reason", ""))
+    alone.lab.end(process)
+
+
+def test_keys_by_other_means(alone: Member, keyless: Path) -> None:
+    """First boot ends until one is there, then names what is missing or wrong until all fit."""
+    result = waits_with(alone, "external")
+    pki = alone.folder / "pki"
+    assert f"no {pki}/server-key.pem yet" in result["reason"]
+    (pki / "server-key.pem").write_bytes((keyless / "server-key.pem").read_bytes())
+    process = alone.run()
+    eventually(lambda: f"{pki}/peer-key.pem is missing" in alone.result["reason"])
+    (pki / "peer-key.pem").write_text("nonsense")
+    eventually(lambda: f"{pki}/peer-key.pem does not belong to" in alone.result["reason"])
+    (pki / "peer-key.pem").write_bytes((keyless / "peer-key.pem").read_bytes())
+    eventually(lambda: alone.result["step"] == "follow")
+    assert "systemctl stop imagegen-keys.path" in alone.calls
+    alone.lab.end(process)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_data_disk_that_outlived_its_machine(alone: Member) -> None:
     """On the new machine the user may have another number: all of the data becomes etcd's."""

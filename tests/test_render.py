@@ -17,9 +17,10 @@ from imagegen.cluster import Cluster, hex_id
 from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.pki import MemberCredentials, Pki, issue_pki
-from imagegen.render import NodeDocuments, render_node
+from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.templates import Templates
 
+from .cloud_init import VERSIONS, merged
 from .conftest import EXAMPLES, NOW, TEMPLATES, make_cluster, require_program
 
 # Those that need no certificates brought along.
@@ -32,9 +33,12 @@ def built(example: str) -> tuple[Cluster, Pki]:
     return cluster, issue_pki(cluster, stored=None, now=NOW).pki
 
 
-def documents(example: str, index: int = 0, templates: Templates | None = None) -> NodeDocuments:
+def documents(
+    example: str, index: int = 0, templates: Templates | None = None, *, secrets: str = "embed"
+) -> NodeDocuments:
     cluster, pki = built(example)
-    return render_node(cluster, cluster.members[index], pki, templates or Templates())
+    member = cluster.members[index]
+    return render_node(cluster, member, pki, templates or Templates(), secrets=secrets)
 
 
 def files_of(node: NodeDocuments) -> dict[str, dict]:
@@ -124,6 +128,101 @@ def test_credentials_are_the_members_own(example):
         assert holding == {settings["ETCD_KEY_FILE"], settings["ETCD_PEER_KEY_FILE"]}
         assert {files[path]["permissions"] for path in holding} == {"0600"}
         assert "PRIVATE KEY" not in node.meta_data + node.network_config
+
+
+@pytest.mark.parametrize("secrets", ["split", "external"])
+@pytest.mark.parametrize("example", RENDERED)
+def test_keys_that_travel_apart(example, secrets):
+    """No document has a key; they are beside it, and the certificates they belong to are in it."""
+    node = documents(example, secrets=secrets)
+    embedded = files_of(documents(example))
+    assert "PRIVATE KEY-----" not in node.user_data + node.meta_data + node.network_config
+    files = files_of(node)
+    assert embedded.keys() - files.keys() == {f"/etc/etcd/{name}" for name in node.keys}
+    assert files.keys() - embedded.keys() == {guest.KEYS_UNIT}
+    for name, text in node.keys.items():
+        assert text == embedded[f"/etc/etcd/{name}"]["content"]
+    config = json.loads(files[guest.CONFIG]["content"])
+    assert config["keys"]["secrets"] == secrets
+    assert "PRIVATE" not in repr(node)
+
+
+def test_the_label_of_the_keys_names_the_member():
+    """Each member and each generation has a label of its own, which fits into Joliet's 16."""
+    cluster, _ = built("icc-etcd")
+    labels = {guest.keys_label(member.instance_id) for member in cluster.members}
+    assert len(labels) == 5
+    assert {len(label) for label in labels} == {16}
+    config = json.loads(files_of(documents("icc-etcd", secrets="split"))[guest.CONFIG]["content"])
+    assert config["keys"]["disk"] in labels
+
+
+def test_what_waits_for_the_keys_passes_systemd(tmp_path):
+    """The path unit is one, and starts first boot."""
+    program = require_program("systemd-analyze")
+    for secrets in ("split", "external"):
+        unit = files_of(documents("smallest", secrets=secrets))[guest.KEYS_UNIT]["content"]
+        (tmp_path / "imagegen-keys.path").write_text(unit)
+        service = "[Service]\nExecStart=/bin/true\n"
+        (tmp_path / "imagegen-firstboot.service").write_text(service)
+        run = subprocess.run(
+            [program, "verify", "--man=no", "imagegen-keys.path"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+        assert not [line for line in run.stderr.splitlines() if "imagegen-keys" in line]
+        waited = re.findall("^PathExists=(.*)$", unit, flags=re.M)
+        assert waited
+        assert all(path.startswith(("/dev/disk/by-label/keys-", "/etc/etcd/")) for path in waited)
+
+
+EXTRA = """
+users: [{name: us, groups: [adm]}]
+extra_user_data:
+  packages: [htop, [libc6, "2.36"]]
+  timezone: Europe/Berlin
+  write_files:
+    - {path: /etc/motd, content: "hello: {{ world }}\\n", append: true}
+    - path: /opt/run.sh
+      permissions: "0755"
+      content: |
+        #!/bin/sh
+        echo "ä"
+  runcmd: [touch /one, [touch, /two]]
+  users: [default, {name: them, sudo: null}]
+  ssh_authorized_keys: [ssh-ed25519 AAAA them]
+  power_state: {mode: poweroff, timeout: 30, condition: false}
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_extra_user_data_is_appended(version):
+    """cloud-init sees the operator's settings as they were written, behind ours."""
+    text = (EXAMPLES / "smallest.yaml").read_text() + EXTRA
+    cluster = make_cluster(text)
+    pki = issue_pki(cluster, stored=None, now=NOW).pki
+    node = render_node(cluster, cluster.members[0], pki, Templates())
+    config = merged(version, node.user_data.encode())
+    extra = yaml.safe_load(text)["extra_user_data"]
+    for key in ("packages", "timezone", "power_state"):
+        assert config[key] == extra[key]
+    for key in ("write_files", "runcmd"):
+        own = len(config[key]) - len(extra[key])
+        assert own > 0
+        assert config[key][own:] == extra[key]
+    assert [user if isinstance(user, str) else user["name"] for user in config["users"]] == [
+        "default", "us", "default", "them",
+    ]  # fmt: skip
+    assert config["ssh_authorized_keys"] == extra["ssh_authorized_keys"]
+
+
+def test_every_path_of_ours_is_known():
+    """What own_paths lists is what is written: extra_user_data must not overwrite any of it."""
+    for example in RENDERED:
+        cluster, _ = built(example)
+        written = set(files_of(documents(example, secrets="split")))
+        written |= set(files_of(documents(example)))
+        assert own_paths(cluster) == written
 
 
 def test_every_file_belongs_to_root_and_has_a_quoted_mode():

@@ -261,6 +261,39 @@ FAULTS = {
     "tab": Fault("cluster: c\nmembers:\n\t- a\n", ("c.yaml:3:1", "not YAML")),
     "empty": Fault("", ("empty",)),
     "two documents": Fault("cluster: c\n---\ncluster: d\n", ("not YAML",)),
+    "key of ours in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {hostname: x}\n", ("extra_user_data.hostname", "ours")
+    ),
+    "network in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {network: {}}\n", ("extra_user_data.network", "cannot set up")
+    ),
+    "extra_user_data against install.apt": Fault(
+        PLAIN + "install: {apt: {proxy: 'http://p'}}\nextra_user_data: {apt: {}}\n",
+        ("extra_user_data.apt", "install.apt"),
+    ),
+    "extra commands that are no list": Fault(
+        PLAIN + "extra_user_data: {runcmd: reboot}\n", ("extra_user_data.runcmd", "list")
+    ),
+    "extra user twice": Fault(
+        PLAIN + "users: [{name: me}]\nextra_user_data: {users: [default, {name: me}]}\n",
+        ("extra_user_data.users[1]", "me"),
+    ),
+    "date in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {fqdn_since: 2026-01-01}\n", ("date 2026-01-01", "quote it")
+    ),
+    "base 60 in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {mac: 52:54:00}\n", ("extra_user_data.mac", "quote it")
+    ),
+    "key twice in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {ntp: {enabled: true, enabled: false}}\n", ("twice",)
+    ),
+    "private key in extra_user_data": Fault(
+        PLAIN + "extra_user_data: {write_files: [{path: /k, content: '-----BEGIN PRIVATE "
+        "KEY-----'}]}\n",
+        ("extra_user_data.write_files", "private key"),
+        Severity.WARNING,
+    ),
+    "unknown way for secrets": Fault(PLAIN + "secrets: vault\n", ("secrets", "external")),
     "brought member unknown": Fault(
         PLAIN + "pki: {layout: lab, imports: {ca_certificate: ca.pem, members: {z: {server: "
         "{certificate: c.pem, key: k.pem}}}}}\n",

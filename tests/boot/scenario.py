@@ -215,6 +215,7 @@ def split(site: Site) -> str:
         late.machine.wait_for_line(f"{waits}.* does not belong to ", LATER_BOOT)
         late.machine.unplug("wrong")
         late.machine.plug(right, "keys")
+        late.machine.keys = right
         cluster.wait_for_state("healthy")
         for member in cluster.members:
             taken = (
@@ -300,7 +301,9 @@ def http(site: Site) -> str:
     flags = ("--target", "nocloud-dir", "--seed-url", "http://10.240.0.1:8080")
     output = site.build("http", spec, *flags)
     served = output / "nocloud-dir"
-    require(b"PRIVATE KEY" not in b"".join(p.read_bytes() for p in served.rglob("*-*")), "a key")
+    require(
+        b"PRIVATE KEY-----" not in b"".join(p.read_bytes() for p in served.rglob("*-*")), "a key"
+    )
     leases = {member["mac"]: member["address"] for member in spec["members"]}
     with (
         WebServer(site.network, served, folder / "http.log", port=8080),
