@@ -37,7 +37,7 @@ packer-test: venv  ## build a golden image with Packer, and boot three members f
 	$(BOOT) golden
 
 # Each of its parts takes less than half an hour on two cores without KVM.
-PARTS := $(foreach release,trixie bookworm,boot-drills-$(release) boot-scenarios-$(release))
+PARTS := $(foreach part,drills scenarios payloads,boot-$(part)-trixie boot-$(part)-bookworm)
 boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
 
 boot-drills-%: venv
@@ -45,6 +45,9 @@ boot-drills-%: venv
 
 boot-scenarios-%: venv
 	$(BOOT) --release $* attachments source-down data-disk scrub
+
+boot-payloads-%: venv
+	$(BOOT) --release $* split external http
 
 lint: venv  ## format, lint and types
 	$(BIN)/ruff format --check .

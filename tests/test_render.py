@@ -138,10 +138,11 @@ def test_keys_that_travel_apart(example, secrets):
     embedded = files_of(documents(example))
     assert "PRIVATE KEY-----" not in node.user_data + node.meta_data + node.network_config
     files = files_of(node)
-    assert embedded.keys() - files.keys() == {f"/etc/etcd/{name}" for name in node.keys}
+    folder = node.cluster.spec.pki.directory
+    assert embedded.keys() - files.keys() == {f"{folder}/{name}" for name in node.keys}
     assert files.keys() - embedded.keys() == {guest.KEYS_UNIT}
     for name, text in node.keys.items():
-        assert text == embedded[f"/etc/etcd/{name}"]["content"]
+        assert text == embedded[f"{folder}/{name}"]["content"]
     config = json.loads(files[guest.CONFIG]["content"])
     assert config["keys"]["secrets"] == secrets
     assert "PRIVATE" not in repr(node)
@@ -222,6 +223,7 @@ def test_every_path_of_ours_is_known():
         cluster, _ = built(example)
         written = set(files_of(documents(example, secrets="split")))
         written |= set(files_of(documents(example)))
+        written -= {f["path"] for f in cluster.spec.extra_user_data.get("write_files", ())}
         assert own_paths(cluster) == written
 
 
