@@ -25,6 +25,7 @@ from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.fields import LOADER
 from imagegen.netconfig import network_config
+from imagegen.program import without_comments
 from imagegen.spec import APPENDED
 from imagegen.templates import Templates
 
@@ -254,7 +255,8 @@ def _guest_files(
         text = templates.render(name, **context)
         _compare(name, _parse_unit(text), must)
         files.append(_file(path, text, "0644"))
-    files.append(_file(guest.PROGRAM, templates.text("firstboot.py"), "0755"))
+    program = without_comments(templates.text("firstboot.py"), name="firstboot.py")
+    files.append(_file(guest.PROGRAM, program, "0755"))
     config = firstboot_config(cluster, member, _not_before(credentials), secrets)
     files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
     return files

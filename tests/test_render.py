@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ from imagegen.cluster import Cluster, hex_id
 from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.pki import MemberCredentials, Pki, issue_pki
+from imagegen.program import without_comments
 from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.templates import Templates
 
@@ -263,10 +265,49 @@ def test_the_first_boot_program_knows_what_it_must():
 
 
 def test_the_first_boot_program_is_the_one_that_is_tested():
-    """It arrives byte for byte, executable."""
+    """Executable, and the same to Python as the commented source, docstrings apart."""
     file = files_of(documents("icc-etcd"))[guest.PROGRAM]
-    assert file["content"] == (TEMPLATES / "firstboot.py").read_text()
+    source = (TEMPLATES / "firstboot.py").read_text()
     assert file["permissions"] == "0755"
+    assert file["content"].startswith("#!/usr/bin/python3\n# ")
+    assert len(file["content"]) < 0.8 * len(source)
+    assert statements(file["content"]) == statements(source)
+    assert set(file["content"].splitlines()) - {"    pass"} <= {
+        line.partition("  #")[0] for line in source.splitlines()
+    } | {file["content"].splitlines()[1]}
+
+
+def statements(source: str) -> str:
+    """What Python makes of a source, without docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Pass()
+        if isinstance(body, list):
+            node.body = [n for n in body if not isinstance(n, ast.Pass)] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def test_comments_go_and_code_stays():
+    """A hash in a string is none; what had only a docstring is still a body."""
+    source = (
+        '#!/usr/bin/python3\n"""Doc."""\n\n\nx = "# no"  # yes\n# yes\n\n\n\n'
+        'class A(Exception):\n    """Doc\n\n    more."""\n\n\n'
+        'def f():\n    """Doc."""\n    return f"{x}#"\n'
+    )
+    bare = without_comments(source, name="p.py")
+    assert statements(bare) == statements(source)
+    assert "yes" not in bare
+    assert "Doc" not in bare
+    assert "\n\n\n" not in bare
+    space: dict = {}
+    exec(bare, space)
+    assert space["f"]() == "# no#"
+    with pytest.raises(ImagegenError, match="is no Python"):
+        without_comments("def f(:\n", name="p.py")
 
 
 def test_instance_ids_differ_and_follow_the_generation_only():

@@ -1,0 +1,67 @@
+"""The first-boot program as members get it: the same program, without its commentary.
+
+Comments and docstrings are a third of it, and user-data has to fit into what
+platforms take: 16 KiB on EC2. Lines of code stay as they are, so a traceback's
+text can be found in the commented source.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterable
+from functools import cache
+
+from imagegen.errors import ImagegenError
+
+_NOTE = "# Its comments stayed behind, in cloud_init_templates/firstboot.py of imagegen.\n"
+
+
+@cache
+def without_comments(source: str, *, name: str) -> str:
+    """``source`` less its comments, docstrings and repeated blank lines.
+
+    ``name`` is the file's, for messages. The result is the same under every
+    Python that runs this.
+
+    Raises:
+        ImagegenError: it is no Python.
+    """
+    try:
+        tree = ast.parse(source)
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise ImagegenError(
+            f"is no Python: {error}",
+            where=f"{name}:{line}" if line else name,
+            hint="compare it with the shipped one: imagegen templates export DIR",
+        ) from None
+    lines = dict(enumerate(source.splitlines(keepends=True), 1))
+    for node in ast.walk(tree):
+        scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, scope) and ast.get_docstring(node, clean=False) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            indent = " " * node.body[0].col_offset
+            for number in range(first, last + 1):
+                lines[number] = ""
+            if len(node.body) == 1:
+                lines[first] = f"{indent}pass\n"
+    for token in tokens:
+        row, column = token.start
+        if token.type == tokenize.COMMENT and not (row == 1 and token.string.startswith("#!")):
+            lines[row] = lines[row][:column].rstrip()
+            lines[row] += "\n" if lines[row] else ""
+    return _joined(lines.values())
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """The lines that are left, with no two blank ones in a row."""
+    kept: list[str] = []
+    for line in lines:
+        if line.strip() or (line and kept and kept[-1].strip()):
+            kept.append(line)
+    if kept and kept[0].startswith("#!"):
+        kept.insert(1, _NOTE)
+    return "".join(kept)
