@@ -266,19 +266,21 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
     artifacts: list[Artifact] = []
     entries = []
     problems: list[Problem] = []
+    ways = {target: secrets_for(target, cluster.spec, options) for target in targets}
+    used = set(ways.values()) or {options.secrets or cluster.spec.secrets or "embed"}
     for member in wanted:
-        rendered: dict[str, NodeDocuments] = {}
+        # Where one target embeds keys and another does not, the plain documents embed them.
+        rendered = {
+            secrets: render_node(cluster, member, pki, templates, secrets=secrets)
+            for secrets in sorted(used, key="embed".__eq__)
+        }
         files: dict[str, bytes] = {}
-        for target in targets:
-            secrets = secrets_for(target, cluster.spec, options)
-            if secrets not in rendered:
-                rendered[secrets] = render_node(cluster, member, pki, templates, secrets=secrets)
+        for documents in rendered.values():
+            files |= plain_files(documents)
+        for target, secrets in ways.items():
             packaged = target.package(rendered[secrets], options.payload)
             problems += payload.size_problems(target, rendered[secrets], packaged)
             files |= packaged.files
-        # Where one target embeds keys and another does not, the plain documents embed them.
-        for secrets in sorted(rendered, key="embed".__eq__):
-            files |= plain_files(rendered[secrets])
         artifacts += [_artifact(name, data) for name, data in files.items()]
         entries.append(member_entry(cluster, member, pki, files))
     raise_errors(problems)
