@@ -306,6 +306,10 @@ def install(config: dict[str, Any], progress: Progress) -> None:
             f"etcd is not installed{image_record(config)}",
             "use an image that has it, or let the first boot install it",
         )
+    if (3, 5, 0) <= version_of_etcd() <= (3, 5, 2):
+        raise FailedError(
+            f"etcd 3.5.0 to 3.5.2 corrupt data{image_record(config)}", "use 3.5.3 or newer"
+        )
     minimum = wanted["minimum_version"]
     if minimum and version_of_etcd() < version(minimum):
         found = ".".join(map(str, version_of_etcd()))

@@ -45,6 +45,7 @@ from imagegen.fields import (
     compose,
     setting,
 )
+from imagegen.versions import corrupts, parse_release
 
 #: The etcd each supported release ships, which decides what settings it knows
 #: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3).
@@ -157,7 +158,7 @@ class EtcdPlan:
         Text(
             what="an etcd version",
             pattern=r"3\.[0-9]+(\.[0-9]+)?",
-            parse=Version.parse,
+            parse=parse_release,
             hint='quoted, such as "3.5" or "3.5.16"',
         ),
         "The etcd the members run, where the distribution does not say it.",
@@ -239,7 +240,7 @@ class Install:
         Text(
             what="an etcd version",
             pattern=r"3\.[0-9]+(\.[0-9]+)?",
-            parse=Version.parse,
+            parse=parse_release,
             hint='quoted, such as "3.5" or "3.5.16"',
         ),
         "First boot stops if the installed etcd is older.",
@@ -761,6 +762,14 @@ def _check_etcd(spec: Spec, reader: Reader) -> None:
         version = spec.etcd_version
     except ValueError:
         return  # the pin itself is reported by its own kind
+    for index, package in enumerate(spec.install.packages or () if spec.install else ()):
+        name, _, pinned = (package or "").partition("=")
+        if name == "etcd-server" and pinned and corrupts(Version.parse(pinned)):
+            reader.error(
+                ("install", "packages", index),
+                f"etcd {pinned} corrupts data under load",
+                "use 3.5.3 or newer (etcd-io/etcd#13766)",
+            )
     if plan.client_port and plan.client_port == plan.peer_port:
         reader.error(("etcd", "peer_port"), "is the client port too", "use two different ports")
     for name, value in (plan.settings or {}).items():

@@ -196,7 +196,12 @@ def test_interrupted_dpkg(alone: Member) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "reason"), [(None, "not installed"), ("3.3.25", "3.3.25 is older than 3.4.0")]
+    ("version", "reason"),
+    [
+        (None, "not installed"),
+        ("3.3.25", "3.3.25 is older than 3.4.0"),
+        ("3.5.2", "3.5.0 to 3.5.2 corrupt data"),
+    ],
 )
 def test_preinstalled(alone: Member, version: str | None, reason: str) -> None:
     """An image without etcd, or with one too old, is the wrong image."""

@@ -261,6 +261,13 @@ FAULTS = {
     "tab": Fault("cluster: c\nmembers:\n\t- a\n", ("c.yaml:3:1", "not YAML")),
     "empty": Fault("", ("empty",)),
     "two documents": Fault("cluster: c\n---\ncluster: d\n", ("not YAML",)),
+    "etcd that corrupts data": Fault(
+        PLAIN + 'etcd: {version: "3.5.1"}\n', ("etcd.version", "corrupt")
+    ),
+    "pinned etcd that corrupts data": Fault(
+        PLAIN + 'install: {packages: ["etcd-server=3.5.2+ds-1"]}\n',
+        ("install.packages[0]", "corrupts"),
+    ),
     "key of ours in extra_user_data": Fault(
         PLAIN + "extra_user_data: {hostname: x}\n", ("extra_user_data.hostname", "ours")
     ),
