@@ -47,6 +47,7 @@ CURRENT = "current"
 GENERATIONS = "generations"
 #: Being written; whatever is found here was interrupted and never current.
 UNFINISHED = ".unfinished"
+NEW_RECORD = f".{RECORD}.new"
 
 
 # --- the record -----------------------------------------------------------------------
@@ -291,6 +292,7 @@ class Store:
         if (generations / UNFINISHED).exists():
             shutil.rmtree(generations / UNFINISHED)
         (self.path / UNFINISHED).unlink(missing_ok=True)
+        (self.path / CURRENT / NEW_RECORD).unlink(missing_ok=True)
         if not self._generations() and not (self.path / CURRENT).is_symlink():
             (self.path / CURRENT).symlink_to(f"{GENERATIONS}/1")
 
@@ -398,6 +400,29 @@ class Store:
         with _explained(self.path):
             self._write(files)
         return True
+
+    def observe(self, entry: Mapping[str, Any]) -> None:
+        """Append to the record what the cluster has reported about itself.
+
+        Only the record changes: no generation is made of it, or whoever asks
+        for the status every minute would fill the disk with keys.
+
+        Raises:
+            ImagegenError: nothing was ever saved here, or it cannot be written.
+        """
+        if not self._held:
+            raise RuntimeError("Store.observe outside of Store.locked")
+        with _explained(self.path):
+            base = self.path / CURRENT
+            record = self._record(base / RECORD)
+            observed = (*record.observed, dict(entry))
+            new = base / NEW_RECORD
+            with open(new, "w", encoding="ascii", opener=_private) as file:
+                file.write(replace(record, observed=observed).to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(base / RECORD)
+            _fsync(base)
 
     def _write(self, files: Mapping[str, str]) -> None:
         generations = self.path / GENERATIONS

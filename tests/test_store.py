@@ -285,6 +285,41 @@ def test_a_later_save_killed_anywhere_leaves_the_old_or_the_new(memory):
     assert (outcomes[0], outcomes[-1]) == (False, True)
 
 
+def test_an_observation_killed_anywhere_leaves_the_old_or_the_new_record(memory):
+    """What the cluster reports is appended whole; no key is copied for it, none is lost."""
+    record, pki = contents(ONE)
+    template = Store(memory / "template", "c")
+    saved(template, record, pki)
+    outcomes = []
+    step = 1
+    while True:
+        store = Store(memory / str(step), "c")
+        shutil.copytree(template.path, store.path, symlinks=True)
+
+        def observed(store=store):
+            with store.locked():
+                store.observe({"revision": 7})
+
+        if not killed_at(step, observed):
+            break
+        found = loaded(store)
+        assert found.pki == pki
+        assert found.record.observed in ((), ({"revision": 7},))
+        outcomes.append(bool(found.record.observed))
+        with store.locked():
+            store.observe({"revision": 8})
+        assert loaded(store).record.observed[-1] == {"revision": 8}
+        assert [p.name for p in (store.path / "generations").iterdir()] == ["1"]
+        assert not list(store.path.rglob("*.new"))
+        # A later save keeps it.
+        again, _ = contents(ONE)
+        saved(store, replace(again, observed=loaded(store).record.observed), pki)
+        shutil.rmtree(store.path.parent)
+        step += 1
+    assert outcomes == sorted(outcomes)
+    assert (outcomes[0], outcomes[-1]) == (False, True)
+
+
 def test_everything_is_on_the_disk_before_it_becomes_current(store, monkeypatch):
     """A power cut after the rename finds whole files: each was fsynced, and its directory too.
 
