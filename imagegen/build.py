@@ -11,16 +11,17 @@ from typing import Any
 
 from imagegen import guest, payload
 from imagegen.cluster import Cluster, Identity
+from imagegen.diff import Change, member_changes, removed_members
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
 from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
-from imagegen.output import CLIENT, Artifact, Changes, write_artifacts
-from imagegen.pki import Pki, issue_pki
+from imagegen.output import CLIENT, MEMBERS, Artifact, Changes, write_artifacts
+from imagegen.pki import Issued, Pki, issue_pki
 from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.seed import build_image
 from imagegen.spec import Spec, own_settings, parse_spec
-from imagegen.store import Record, Store, identity_for, record_of
+from imagegen.store import Store, Stored, identity_for, record_of
 from imagegen.targets import load_target
 from imagegen.templates import Templates
 
@@ -227,28 +228,68 @@ def prepare(loaded: LoadedSpec, options: Options) -> Prepared:
         ImagegenError: the spec contradicts the store, a credential no longer
             fits, or the store cannot be written.
     """
-    spec = loaded.spec
-    store = Store(options.pki, spec.cluster)
+    store = Store(options.pki, loaded.spec.cluster)
     with store.locked():
         stored = store.load()
-        record: Record | None = stored.record if stored else None
-        identity = identity_for(spec, record, now=options.now, new_cluster=options.new_cluster)
-        cluster = Cluster(spec=spec, identity=identity)
-        issued = issue_pki(
-            cluster,
-            stored=stored.pki if stored else None,
-            imported=loaded.imported,
-            now=options.now,
-            reissue=options.reissue,
-            passphrase=options.passphrase,
-        )
-        store.save(record_of(cluster, record), issued.pki)
+        cluster, issued = _issued(loaded, stored, options)
+        store.save(record_of(cluster, stored.record if stored else None), issued.pki)
     return Prepared(
         cluster=cluster,
         pki=issued.pki,
         notes=issued.notes,
         warnings=(*loaded.warnings, *(stored.warnings if stored else ()), *issued.warnings),
     )
+
+
+def _issued(loaded: LoadedSpec, stored: Stored | None, options: Options) -> tuple[Cluster, Issued]:
+    """A cluster with the credentials it would have; nothing is written."""
+    record = stored.record if stored else None
+    identity = identity_for(loaded.spec, record, now=options.now, new_cluster=options.new_cluster)
+    cluster = Cluster(spec=loaded.spec, identity=identity)
+    issued = issue_pki(
+        cluster,
+        stored=stored.pki if stored else None,
+        imported=loaded.imported,
+        now=options.now,
+        reissue=options.reissue,
+        passphrase=options.passphrase,
+    )
+    return cluster, issued
+
+
+def compare_cluster(loaded: LoadedSpec, options: Options) -> tuple[list[Change], list[str]]:
+    """What a build would change of the plain documents, and which members it would drop.
+
+    Nothing is written. Secrets are embedded or not as they are in what was built.
+
+    Raises:
+        ImagegenError: the cluster was never built, or what was built cannot be read.
+    """
+    stored = Store(options.pki, loaded.spec.cluster).load()
+    directory = options.output / loaded.spec.cluster
+    if stored is None or not directory.is_dir():
+        raise ImagegenError(
+            f"{loaded.spec.cluster} was not built here",
+            where=str(directory if stored else options.pki),
+            hint="name the directories of the build with --pki and as OUT",
+        )
+    cluster, issued = _issued(loaded, stored, replace(options, reissue=True))
+    templates = Templates(options.templates)
+    changes: list[Change] = []
+    for member in cluster.members:
+        secrets = options.secrets or cluster.spec.secrets or built_secrets(directory, member.name)
+        documents = render_node(cluster, member, issued.pki, templates, secrets=secrets)
+        changes += member_changes(documents, directory)
+    return changes, removed_members(cluster, directory)
+
+
+def built_secrets(directory: Path, member: str) -> str:
+    """How private keys travel in what was built for a member."""
+    folder = directory / MEMBERS / member
+    beside = {"split": folder / "keys.iso", "external": folder / "keys"}
+    user_data = folder / "user-data"
+    embedded = user_data.is_file() and "PRIVATE KEY-----" in user_data.read_text(errors="replace")
+    return next((way for way, path in beside.items() if path.exists() and not embedded), "embed")
 
 
 def build_cluster(loaded: LoadedSpec, options: Options) -> Built:

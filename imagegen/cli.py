@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,6 +27,7 @@ from imagegen.errors import ImagegenError, Problem, Severity
 
 if TYPE_CHECKING:
     from imagegen.build import Built, Options
+    from imagegen.diff import Change
 
 app = typer.Typer(
     name="imagegen",
@@ -447,6 +448,60 @@ def check(
     print(f"{path}: {errors} errors, {warnings} warnings")
     if errors or (strict and warnings):
         raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    spec: Annotated[Path, typer.Argument(help="Cluster spec.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Root of what was built.")] = Path(
+        "out"
+    ),
+    pki: PkiOption = Path("pki"),
+    templates: TemplatesOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    now: NowOption = None,
+    ca_passphrase_file: PassphraseOption = None,
+) -> None:
+    """Show what a build would change, and whether running members would notice."""
+    from imagegen.build import Options, compare_cluster, load_specs
+
+    options = Options(
+        now=parse_now(now),
+        output=output,
+        pki=pki,
+        templates=templates,
+        passphrase=read_passphrase(ca_passphrase_file),
+    )
+    [loaded] = load_specs([spec], options)
+    say_problems(loaded.warnings)
+    changes, removed = compare_cluster(loaded, options)
+    if as_json:
+        listed = [change.to_json() for change in changes]
+        print(json.dumps({"changes": listed, "removed_members": removed}, indent=2))
+        return
+    for name in removed:
+        print(f"{name}: no longer in the spec; see imagegen member remove")
+    alike: dict[Change, list[str]] = {}
+    for change in changes:
+        alike.setdefault(replace(change, member=""), []).append(change.member)
+    for effect in type(changes[0].effect) if changes else ():
+        found = [(change, names) for change, names in alike.items() if change.effect is effect]
+        if found:
+            print(f"A running member: {effect}")
+        for change, names in found:
+            every = len(names) == len(loaded.spec.members)
+            print("\n".join(_change_lines(change, "all" if every else ", ".join(names))))
+    if not changes and not removed:
+        print(f"{output / loaded.spec.cluster}: a build would change nothing")
+
+
+def _change_lines(change: Change, members: str) -> Iterator[str]:
+    if "\n" in change.after:
+        yield f"  {change.what} ({members})"
+        yield from (f"    {line}" for line in change.after.splitlines())
+    else:
+        arrow = f"{change.before or 'none'} -> {change.after or 'none'}"
+        yield f"  {change.what} ({members}): {arrow}"
 
 
 @app.command()
