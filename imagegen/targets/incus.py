@@ -93,6 +93,13 @@ def _lines(documents: NodeDocuments) -> Iterator[str]:
     if split:
         yield from (
             "keys=$name-keys",
+            'case $("$client" storage volume import --help </dev/null) in',
+            "*--type*) ;;",
+            "*)",
+            '  echo "error: $client is too old to import keys.iso (custom_volume_iso)" >&2',
+            "  exit 1",
+            "  ;;",
+            "esac",
             'if "$client" storage volume show "$pool" "$keys" </dev/null >/dev/null 2>&1; then',
             '  echo "error: there is a volume $keys already; if nothing uses it:" \\',
             '    "$client storage volume delete $pool $keys" >&2',
@@ -129,7 +136,8 @@ TARGETS = (
         " --secrets split, keys.iso added. Virtual machines only: in a container every process"
         " reads the configuration. So does whoever reads the project's instances",
         source="https://linuxcontainers.org/incus/docs/main/cloud-init/",
-        unverified="rendered only: no machine was launched by Incus or LXD",
+        unverified="the client of Incus 6.0.4 takes the script's options and the YAML; no machine"
+        " was launched by Incus or LXD",
         package=package,
     ),
 )
