@@ -27,6 +27,11 @@ from .test_render import documents
 URL = "https://seeds.example.org/etcd"
 
 
+def flags_of(name: str) -> list[str]:
+    """What this target is built with beside its name."""
+    return ["--target", name, *(["--seed-url", URL] if name == "nocloud-dir" else [])]
+
+
 @pytest.mark.parametrize("name", targets())
 def test_every_target_states_its_facts(name):
     """Encoding, source and what to do with it are said; so is who can read it."""
@@ -42,7 +47,7 @@ def test_every_target_states_its_facts(name):
 def test_payloads_are_small_named_and_the_same_each_time(name, example):
     """Two members' files never meet, stay inside the directory, and hold no chance or clock."""
     target = load_target(name)
-    options = Options(seed_url=URL)
+    options = Options()
     for secrets in ("embed", "split", "external"):
         one = documents(example, 0, secrets=secrets)
         first = target.package(one, options)
@@ -57,11 +62,11 @@ def test_payloads_are_small_named_and_the_same_each_time(name, example):
 @pytest.mark.parametrize("name", targets())
 def test_a_build_for_each_target(name, tmp_path):
     """Built as a user would, with its default for secrets: modes, manifest and check agree."""
-    shutil.copy(EXAMPLES / "icc-etcd.yaml", tmp_path)
-    run = Run("build", "icc-etcd.yaml", "--target", name, "--seed-url", URL, cwd=tmp_path)
+    shutil.copy(EXAMPLES / "smallest.yaml", tmp_path)
+    run = Run("build", "smallest.yaml", *flags_of(name), cwd=tmp_path)
     assert run.status == 0, run.err
     assert load_target(name).attach in run.out
-    base = tmp_path / "out/icc-etcd"
+    base = tmp_path / "out/small"
     for path in base.rglob("*"):
         script = path.is_file() and path.read_bytes()[:2] == b"#!"
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() or script else 0o600)
@@ -69,10 +74,10 @@ def test_a_build_for_each_target(name, tmp_path):
             shellcheck = require_program("shellcheck")
             said = subprocess.run([shellcheck, path], capture_output=True, text=True, check=False)
             assert said.returncode == 0, said.stdout
-    user_data = (base / "members/icc-etcd-1/user-data").read_text()
+    member = sorted((base / "members").iterdir())[0]
     embeds = load_target(name).secrets == "embed"
-    assert (KEY in user_data) is embeds
-    assert (base / "members/icc-etcd-1/keys.iso").exists() is not embeds
+    assert (KEY in (member / "user-data").read_text()) is embeds
+    assert (member / "keys.iso").exists() is not embeds
     checked = Run("check", "out", cwd=tmp_path)
     assert checked.status == 0, checked.err
 
@@ -95,8 +100,7 @@ def keys_of(base: Path) -> list[bytes]:
 def test_split_leaves_no_key_in_what_the_target_takes(name, tmp_path):
     """Plain, base64 or compressed: the keys are on keys.iso alone, which fits its certificates."""
     shutil.copy(EXAMPLES / "smallest.yaml", tmp_path)
-    run = Run("build", "smallest.yaml", "--target", name, "--secrets", "split", "--seed-url", URL,
-              cwd=tmp_path)  # fmt: skip
+    run = Run("build", "smallest.yaml", *flags_of(name), "--secrets", "split", cwd=tmp_path)
     assert run.status == 0, run.err
     keys = keys_of(tmp_path / "pki")
     assert keys
@@ -107,8 +111,8 @@ def test_split_leaves_no_key_in_what_the_target_takes(name, tmp_path):
         and "client" not in path.parts
         and any(key in unwrapped(path.read_bytes()) for key in keys)
     }
-    # An object of KubeVirt's that becomes the disk is the disk in another shape.
-    assert places - {"kubevirt-keys.yaml"} == {"keys.iso"}
+    # KubeVirt's keys.yaml is an object that becomes the disk.
+    assert places - {"keys.yaml"} == {"keys.iso"}
 
 
 def unwrapped(data: bytes) -> bytes:
@@ -262,7 +266,7 @@ def test_sizes_against_a_limit(share, severity):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_nocloud_dir_is_what_cloud_init_fetches(version, tmp_path):
     """Its own NoCloud code reads the folder, by the very URL form the boot-arguments give."""
-    node = documents("icc-etcd")
+    node = documents("smallest")
     packaged = load_target("nocloud-dir").package(node, Options(seed_url=URL))
     for name, data in packaged.files.items():
         path = tmp_path / Path(name).relative_to("nocloud-dir")
@@ -280,13 +284,27 @@ result = [meta, merged(user), (vendor or b"").decode()]
     assert seen[1] == yaml.safe_load(node.user_data)
     assert seen[2] == ""
     arguments = (folder / "boot-arguments").read_text()
-    assert f"ds=nocloud;s={URL}/icc-etcd-1/" in arguments
+    assert f"ds=nocloud;s={URL}/{node.member.name}/" in arguments
+    assert (folder / "network-config").read_bytes() == b""
     code = """
 from cloudinit.sources.DataSourceNoCloud import parse_cmdline_data
 result = {}
-parse_cmdline_data("ds=nocloud", result, "root=/dev/vda ds=nocloud;s=%s/icc-etcd-1/ quiet")
+parse_cmdline_data("ds=nocloud", result, "root=/dev/vda ds=nocloud;s=%s/a/ quiet")
 """
-    assert run_in(version, code % URL)["seedfrom"] == f"{URL}/icc-etcd-1/"
+    assert run_in(version, code % URL)["seedfrom"] == f"{URL}/a/"
+
+
+def test_a_static_network_cannot_be_fetched(tmp_path):
+    """It would come too late; each member is named, and nothing is written."""
+    shutil.copy(EXAMPLES / "icc-etcd.yaml", tmp_path)
+    run = Run("build", "icc-etcd.yaml", *flags_of("nocloud-dir"), cwd=tmp_path)
+    assert run.status == 1
+    assert "by DHCP already" in run.err
+    assert not (tmp_path / "out").exists()
+    disc = Run("build", "icc-etcd.yaml", "--target", "nocloud-dir", cwd=tmp_path)
+    assert disc.status == 0
+    config = tmp_path / "out/icc-etcd/nocloud-dir/icc-etcd-1/network-config"
+    assert yaml.safe_load(config.read_text())["version"] == 1
 
 
 @pytest.mark.parametrize("encoding", Encoding)
