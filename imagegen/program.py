@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from imagegen.errors import ImagegenError
@@ -23,7 +23,8 @@ def without_comments(source: str, *, name: str) -> str:
     """``source`` less its comments, docstrings and repeated blank lines.
 
     ``name`` is the file's, for messages. The result is the same under every
-    Python that runs this.
+    Python that runs this. A program that would not be the same to Python, such
+    as one with blank lines in a text, comes back as it is.
 
     Raises:
         ImagegenError: it is no Python.
@@ -39,21 +40,35 @@ def without_comments(source: str, *, name: str) -> str:
             hint="compare it with the shipped one: imagegen templates export DIR",
         ) from None
     lines = dict(enumerate(source.splitlines(keepends=True), 1))
-    for node in ast.walk(tree):
-        scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, scope) and ast.get_docstring(node, clean=False) is not None:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            indent = " " * node.body[0].col_offset
-            for number in range(first, last + 1):
-                lines[number] = ""
-            if len(node.body) == 1:
-                lines[first] = f"{indent}pass\n"
+    for node in _with_docstring(tree):
+        first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+        for number in range(first, last + 1):
+            lines[number] = ""
+        if len(node.body) == 1:
+            lines[first] = " " * node.body[0].col_offset + "pass\n"
     for token in tokens:
         row, column = token.start
         if token.type == tokenize.COMMENT and not (row == 1 and token.string.startswith("#!")):
             lines[row] = lines[row][:column].rstrip()
             lines[row] += "\n" if lines[row] else ""
-    return _joined(lines.values())
+    bare = _joined(lines.values())
+    return bare if _meaning(ast.parse(bare)) == _meaning(tree) else source
+
+
+def _with_docstring(
+    tree: ast.Module,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, scope) and ast.get_docstring(node, clean=False) is not None:
+            yield node
+
+
+def _meaning(tree: ast.Module) -> str:
+    """What Python makes of a program, docstrings apart."""
+    for node in list(_with_docstring(tree)):
+        node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -306,6 +306,8 @@ def test_comments_go_and_code_stays():
     space: dict = {}
     exec(bare, space)
     assert space["f"]() == "# no#"
+    odd = 'x = """a\n\n\n# b\n"""  # why\n'
+    assert without_comments(odd, name="p.py") == odd
     with pytest.raises(ImagegenError, match="is no Python"):
         without_comments("def f(:\n", name="p.py")
 

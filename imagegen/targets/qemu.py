@@ -22,7 +22,8 @@ _SCRIPT = r"""
 # Starts the member; its console is this terminal (Ctrl-a x ends it, Ctrl-a c and
 # system_powerdown shuts it down). Arguments are passed on to QEMU.
 #   IMAGE      a cloud image, qcow2 or raw, needed at the first start; never written
-#   DISKS      where the member's own disks are kept (default: disks, beside this script)
+#   DISKS      where the member's own disks are kept, which outlive this folder
+#              (default: ~/.local/state/imagegen/CLUSTER/NAME)
 #   DISK_SIZE  grows the member's disk at the first start (default: as large as IMAGE)
 #   DATA_SIZE  of the data disk, if the spec has one (default: 10G)
 #   NET_0      the first network card, as QEMU's -netdev takes it without id=; NET_1 the next.
@@ -35,7 +36,7 @@ _SCRIPT = r"""
 #   CPUS       (default: 2)
 #   ACCEL      kvm or tcg (default: kvm where this user may)
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-disks=${DISKS:-$here/disks}
+disks=${DISKS:-${XDG_STATE_HOME:-$HOME/.local/state}/imagegen/$cluster/$name}
 keys=$here/../keys.iso
 
 umask 077
@@ -116,6 +117,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     serial = data_disk_serial(cluster)
     facts = {
         "name": shlex.quote(member.name),
+        "cluster": shlex.quote(cluster.name),
         "macs": f"({shlex.join(cards)})",
         "segments": f"({shlex.join(_segments(cluster, len(cards)))})",
         "split": "yes" if documents.secrets == "split" else "no",
