@@ -329,7 +329,7 @@ def reboot(cluster: Cluster, _site: Site) -> str:
 def identity(member: Member) -> str:
     """What others know a machine by: addresses, routes, name, machine ID, SSH host keys."""
     return member.sh(
-        "ip -o address show scope global; ip route; cat /etc/hostname /etc/machine-id /etc/hosts "
+        "ip -brief address show scope global; ip route; cat /etc/hostname /etc/machine-id /etc/hosts "
         "/etc/ssh/ssh_host_*_key.pub"
     )
 
