@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagegen import guest, payload
-from imagegen.cluster import Cluster, Identity
+from imagegen.cluster import Cluster, Identity, Member
 from imagegen.diff import Change, member_changes, removed_members
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
@@ -23,6 +24,7 @@ from imagegen.seed import build_image
 from imagegen.spec import Spec, own_settings, parse_spec
 from imagegen.store import Store, Stored, identity_for, record_of
 from imagegen.targets import load_target
+from imagegen.targets import targets as all_targets
 from imagegen.templates import Templates
 
 #: More than this is no spec: a spec of 1,000 members is a tenth of it.
@@ -320,7 +322,17 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
             files |= plain_files(documents)
         for target, secrets in ways.items():
             packaged = target.package(rendered[secrets], options.payload)
-            problems += payload.size_problems(target, rendered[secrets], packaged)
+            problems += payload.size_problems(
+                target,
+                rendered[secrets],
+                packaged,
+                options=options.payload,
+                # Members differ by bytes: what other choices come to is said of the first.
+                render=None
+                if problems
+                else partial(_render_otherwise, cluster, member, pki, templates),
+                others=all_targets,
+            )
             files |= packaged.files
         artifacts += [_artifact(name, data) for name, data in files.items()]
         entries.append(member_entry(cluster, member, pki, files))
@@ -346,6 +358,17 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
         notes=prepared.notes,
         warnings=(*prepared.warnings, *problems),
     )
+
+
+def _render_otherwise(
+    cluster: Cluster, member: Member, pki: Pki, templates: Templates, secrets: str, spec: Spec
+) -> NodeDocuments:
+    """A member's documents by a changed spec, with keys for the occasion if theirs change."""
+    changed = replace(cluster, spec=spec)
+    if spec.pki.algorithm != cluster.spec.pki.algorithm:
+        alone = replace(changed, spec=replace(spec, members=(member.plan,), clients=()))
+        pki = issue_pki(alone, stored=None, now=cluster.identity.created).pki
+    return render_node(changed, member, pki, templates, secrets=secrets)
 
 
 def plain_files(documents: NodeDocuments) -> dict[str, bytes]:

@@ -46,6 +46,14 @@ def first_nic(plan: NetworkPlan | None, member: MemberPlan) -> Nic:
     )
 
 
+def addresses_by_nic(member: MemberPlan) -> list[list[Address]]:
+    """What a platform must assign to each of the member's NICs, the first one's first.
+
+    Empty for a NIC whose address the spec leaves to DHCP.
+    """
+    return [[member.address], *([address.ip for address in nic.addresses] for nic in member.nics)]
+
+
 def nic_name(nic: Nic, index: int) -> str:
     """What the interface is called; a card known by MAC alone is given a name."""
     return nic.interface or f"eth{index}"

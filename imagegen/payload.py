@@ -8,18 +8,23 @@ of its own, and some hand it to everyone in the guest who asks. A
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeAlias
 
 import yaml
 
-from imagegen.encodings import Encoding, encoded
+from imagegen.encodings import Encoding
 from imagegen.errors import Problem, Severity
 from imagegen.fields import LOADER
 from imagegen.render import NodeDocuments
+from imagegen.spec import Spec
+from imagegen.templates import yaml_scalar
 
 #: Nearer than this to a limit is worth a warning.
 NARROW = 0.10
+#: The keys that make the smallest certificates of those everyone takes.
+SMALL_KEYS = "ecdsa-p256"
 
 
 class Readers(StrEnum):
@@ -105,40 +110,92 @@ class Target:
         }
 
 
-def size_problems(target: Target, documents: NodeDocuments, payload: Payload) -> Iterator[Problem]:
-    """An error for a payload its place does not take, a warning for one that barely fits."""
+#: Renders the member's documents as they would be with keys brought so and by that spec.
+Render: TypeAlias = Callable[[str, Spec], NodeDocuments]
+
+
+def size_problems(
+    target: Target,
+    documents: NodeDocuments,
+    payload: Payload,
+    *,
+    options: Options | None = None,
+    render: Render | None = None,
+    others: Callable[[], Mapping[str, Target]] = dict,
+) -> Iterator[Problem]:
+    """An error for a payload its place does not take, a warning for one that barely fits.
+
+    With ``render`` the hint says what other choices would come to, measured;
+    with ``others`` which targets have no limit.
+    """
     limit = payload.limit or target.limit
     if limit is None or payload.counted <= limit.bytes * (1 - NARROW):
         return
+
+    def weigh(documents: NodeDocuments) -> int:
+        return target.package(documents, options or Options()).counted
+
+    hints = []
+    if render:
+        hints += list(remedies(documents, render, weigh, payload.counted, limit))
+    if roomy := [name for name, other in others().items() if other.limit is None]:
+        hints.append(f"targets without a limit: {', '.join(roomy)}")
     over = payload.counted > limit.bytes
+    shares = ", ".join(f"{name} {size:,}" for name, size in largest(documents, weigh))
     yield Problem(
         where=f"{documents.member.name}: target {target.name}",
-        what=f"{payload.counted:,} bytes, and it takes {limit}; "
-        + ", ".join(f"{name} {size:,}" for name, size in largest(documents.user_data)),
-        hint="; ".join(remedies(target, documents)),
+        what=f"{payload.counted:,} bytes, and it takes {limit}; what each file adds: {shares}",
+        hint="; ".join(hints) or "a target without a limit: see imagegen targets",
         severity=Severity.ERROR if over else Severity.WARNING,
     )
 
 
-def largest(user_data: str) -> list[tuple[str, int]]:
-    """What takes the bytes of user-data: each file in it and the rest, the largest first."""
-    config = yaml.load(user_data, Loader=LOADER)  # noqa: S506  # a safe loader
-    sizes = {file["path"]: len(file["content"].encode()) for file in config["write_files"]}
-    sizes["the rest"] = len(user_data.encode()) - sum(sizes.values())
-    return sorted(sizes.items(), key=lambda item: -item[1])
+def largest(
+    documents: NodeDocuments, weigh: Callable[[NodeDocuments], int]
+) -> list[tuple[str, int]]:
+    """Each file in user-data and what it adds to the payload, the largest first.
+
+    Together they come to less than the payload: what two files have in
+    common, a compressed payload has once.
+    """
+    config = yaml.load(documents.user_data, Loader=LOADER)  # noqa: S506  # a safe loader
+    files = config["write_files"]
+    whole = weigh(_saying(documents, config))
+    sizes = [
+        (
+            file["path"],
+            whole - weigh(_saying(documents, config | {"write_files": files[:n] + files[n + 1 :]})),
+        )
+        for n, file in enumerate(files)
+    ]
+    return sorted(sizes, key=lambda item: -item[1])
 
 
-def remedies(target: Target, documents: NodeDocuments) -> Iterator[str]:
-    """What would make the payload smaller, as far as it applies."""
-    raw = documents.user_data.encode()
-    if "gzip" not in target.encoding:
-        packed = len(encoded(raw, Encoding.GZIP))
-        yield f"a target that takes gzip: {packed:,} bytes, {packed * 4 // 3:,} in base64"
-    plan = documents.cluster.spec.pki
-    if plan.algorithm.startswith("rsa"):
-        yield f"pki.algorithm ecdsa-p256 instead of {plan.algorithm}, for a new cluster"
+def _saying(documents: NodeDocuments, config: Mapping[str, object]) -> NodeDocuments:
+    lines = (f"{key}: {yaml_scalar(value)}\n" for key, value in config.items())
+    return replace(documents, user_data="#cloud-config\n" + "".join(lines))
+
+
+def remedies(
+    documents: NodeDocuments,
+    render: Render,
+    weigh: Callable[[NodeDocuments], int],
+    now: int,
+    limit: Limit,
+) -> Iterator[str]:
+    """What would make the payload smaller, as far as it applies, and how small."""
+    spec = documents.cluster.spec
+    other = replace(spec, pki=replace(spec.pki, algorithm=SMALL_KEYS))
+    ways = []
     if documents.secrets == "embed":
-        yield "--secrets split: the keys travel on a disk of their own"
-    if documents.cluster.spec.extra_user_data:
-        yield "less in extra_user_data"
-    yield "a target without this limit: imagegen targets"
+        ways.append(("--secrets split", "split", spec))
+    if spec.pki.algorithm.startswith("rsa") and not spec.pki.imports:
+        ways.append((f"pki.algorithm {SMALL_KEYS} in a new cluster", documents.secrets, other))
+        if documents.secrets == "embed":
+            ways.append(("both", "split", other))
+    if spec.extra_user_data:
+        ways.append(("no extra_user_data", documents.secrets, replace(spec, extra_user_data={})))
+    for what, secrets, changed in ways:
+        size = weigh(render(secrets, changed))
+        if size < now:
+            yield f"{what}: {size:,} bytes" + (", still too many" if size > limit.bytes else "")

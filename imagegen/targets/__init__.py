@@ -32,6 +32,11 @@ def load_target(name: str) -> Target:
     Raises:
         ImagegenError: there is none.
     """
+    own = name.replace("-", "_")
+    if own in {info.name for info in pkgutil.iter_modules(__path__)}:
+        # The usual case, which should not pay for all the others.
+        listed: tuple[Target, ...] = importlib.import_module(f"{__name__}.{own}").TARGETS
+        return next(target for target in listed if target.name == name)
     if name not in targets():
         raise ImagegenError(
             f"no target is called {name!r}", hint=f"see `imagegen targets`: {', '.join(targets())}"

@@ -329,8 +329,8 @@ def reboot(cluster: Cluster, _site: Site) -> str:
 def identity(member: Member) -> str:
     """What others know a machine by: addresses, routes, name, machine ID, SSH host keys."""
     return member.sh(
-        "ip -brief address show scope global; ip route; cat /etc/hostname /etc/machine-id /etc/hosts "
-        "/etc/ssh/ssh_host_*_key.pub"
+        "ip -brief address show scope global; ip route; "
+        "cat /etc/hostname /etc/machine-id /etc/hosts /etc/ssh/ssh_host_*_key.pub"
     )
 
 
