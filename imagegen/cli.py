@@ -317,7 +317,7 @@ def next_steps(results: list[Built], options: Options) -> str:
     spec = results[0].cluster.spec
     ways = {secrets_for(target, spec, options) for target in chosen}
     if "split" in ways:
-        attach += "; attach keys.iso too, or first boot waits for it"
+        attach += "; each needs its keys.iso too, which the scripts attach: first boot waits for it"
     if "external" in ways:
         attach += (
             f"; put the files of keys/ into {spec.pki.directory} on the member, or first boot waits"

@@ -132,7 +132,7 @@ def _route(route: Route) -> dict[str, Any]:
 TARGETS = (
     Target(
         name="config-drive",
-        makes="config-drive.iso, a disk image labelled config-2",
+        makes="members/NAME/config-drive/config-drive.iso, a disk image labelled config-2",
         encoding="ISO 9660",
         attach="attach each member's config-drive/config-drive.iso to its machine, as CD or as"
         " read-only disk",

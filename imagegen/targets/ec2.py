@@ -162,7 +162,7 @@ _KEYS_AFTER = (
 TARGETS = (
     Target(
         name="ec2",
-        makes="ec2/user-data.gz, a RunInstances request, and a script that sends them",
+        makes="members/NAME/ec2/: user-data.gz, a RunInstances request, and what sends both",
         encoding="gzip",
         limit=LIMIT,
         readers=Readers.GUEST,

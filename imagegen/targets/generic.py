@@ -60,7 +60,7 @@ class Preset:
         """The target for this platform."""
         return Target(
             name=self.name,
-            makes=f"{self.name}/, user-data as the platform takes it",
+            makes=f"members/NAME/{self.name}/, user-data as the platform takes it",
             encoding=self.encoding,
             limit=self.limit,
             readers=self.readers,
@@ -203,7 +203,7 @@ PRESETS = (
 def _seed_target(name: str, attach: str, source: str, unverified: str) -> Target:
     return Target(
         name=name,
-        makes=f"{name}/seed.iso, a disk image labelled cidata",
+        makes=f"members/NAME/{name}/seed.iso, a disk image labelled cidata",
         encoding="ISO 9660",
         attach=attach,
         source=source,
@@ -215,7 +215,7 @@ def _seed_target(name: str, attach: str, source: str, unverified: str) -> Target
 TARGETS = (
     Target(
         name="generic",
-        makes="generic/, user-data in the encoding of --encoding",
+        makes="members/NAME/generic/, user-data in the encoding of --encoding",
         encoding="as --encoding says",
         readers=Readers.GUEST,
         attach="give each member's file in generic/ to the platform as user-data",

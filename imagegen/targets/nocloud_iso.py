@@ -16,7 +16,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
 TARGETS = (
     Target(
         name="nocloud-iso",
-        makes="seed.iso, a disk image labelled cidata",
+        makes="members/NAME/seed.iso, a disk image labelled cidata",
         encoding="ISO 9660",
         attach="attach each member's seed.iso to its machine, as CD or as read-only disk",
         source="https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html",

@@ -104,7 +104,7 @@ openstack server create --image "$IMAGE" --flavor "$FLAVOR" \\
 TARGETS = (
     Target(
         name="openstack",
-        makes="openstack/user-data.gz, and a script that creates the server",
+        makes="members/NAME/openstack/: user-data.gz, and a script that creates the server",
         encoding="gzip",
         limit=LIMIT,
         readers=Readers.GUEST,
