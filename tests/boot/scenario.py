@@ -281,6 +281,7 @@ def external(site: Site) -> str:
             _hand_over(output, member, member.name, "peer-key.pem")
         cluster.wait_for_state("healthy")
         for member in cluster.members:
+            member.machine.wait_for_line(CLOUD_INIT_DONE, FIRST_BOOT)
             drill.check_first_boot(member)
             modes = member.sh("stat -c '%U %a' /etc/etcd/*-key.pem").splitlines()
             require(modes == ["etcd 400"] * 2, f"{member.name}: {modes}")
