@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagegen import __version__
+from imagegen.commands import status
 from imagegen.encodings import Encoding, encoded
 from imagegen.errors import ImagegenError, Problem, Severity
 
@@ -159,6 +160,9 @@ SecretsOption = Annotated[
         help="How private keys reach the members; default: the spec, or what suits the target."
     ),
 ]
+
+
+app.command("status")(status.status)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -37,6 +37,19 @@ class RefusedError(ImagegenError):
     def __init__(self, message: str, *, where: str, code: int) -> None:
         super().__init__(f"etcd says: {message}", where=where)
         self.message, self.code = message, code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said, and by what it can be told who said it, and when."""
+
+    document: Any
+    #: The cluster it names in a header, as etcd does at the peer port; else 0.
+    cluster_id: int
+    #: The server's own clock as it answered, to the second.
+    clock: datetime | None
+    #: The certificate it showed, DER.
+    certificate: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,8 @@ class Status:
     errors: tuple[str, ...]
     #: The server's own clock as it answered, to the second.
     clock: datetime | None
+    #: The certificate it showed, DER.
+    certificate: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +132,36 @@ class Caller:
             UnreachableError: nobody answered.
             RefusedError: etcd said no.
         """
-        with self._asked(url, path, body) as response:
-            return _document(response.read(), url)
+        return self.ask(url, path, body).document
+
+    def ask(self, url: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """:meth:`call`, with what else there was to see."""
+        with self._asked(url, path, body) as (response, certificate):
+            date = response.headers.get("Date")
+            return Answer(
+                document=_document(response.read(), url),
+                cluster_id=int(response.headers.get("X-Etcd-Cluster-ID") or "0", 16),
+                clock=parsedate_to_datetime(date) if date else None,
+                certificate=certificate,
+            )
 
     @contextmanager
     def _asked(
         self, url: str, path: str, body: Mapping[str, Any] | None
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[tuple[http.client.HTTPResponse, bytes]]:
         at = urlsplit(url)
         connection = http.client.HTTPSConnection(
             at.hostname or "", at.port, context=self.context(), timeout=self.timeout
         )
         try:
+            connection.connect()
+            certificate = connection.sock.getpeercert(binary_form=True) or b""
             method = "GET" if body is None else "POST"
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             if response.status != 200:
                 raise _refusal(response, url)
-            yield response
+            yield response, certificate
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(reason_of(error, self.timeout), where=url) from error
         finally:
@@ -142,9 +169,8 @@ class Caller:
 
     def status(self, url: str) -> Status:
         """How the member at ``url`` is."""
-        with self._asked(url, "/v3/maintenance/status", {}) as response:
-            date = response.headers.get("Date")
-            said = _document(response.read(), url)
+        answer = self.ask(url, "/v3/maintenance/status", {})
+        said = answer.document
         header = said["header"]
         return Status(
             cluster_id=int(header["cluster_id"]),
@@ -158,15 +184,19 @@ class Caller:
             db_size_in_use=int(said.get("dbSizeInUse", 0)),
             is_learner=said.get("isLearner", False),
             errors=tuple(said.get("errors", ())),
-            clock=parsedate_to_datetime(date) if date else None,
+            clock=answer.clock,
+            certificate=answer.certificate,
         )
 
     def membership(self, url: str) -> Membership:
-        """Whom the member at ``url`` lists; from etcd 3.5 on only with a quorum."""
+        """Whom the member at ``url`` lists, by its own knowledge: it needs no quorum for it."""
         return _membership(self.call(url, "/v3/cluster/member/list", {}))
 
     def alarms(self, url: str) -> tuple[tuple[int, str], ...]:
-        """Alarms that are raised: the member's ID, and NOSPACE or CORRUPT."""
+        """Alarms that are raised: the member's ID, and NOSPACE or CORRUPT.
+
+        Needs a quorum, and goes into etcd's log: :meth:`status` has them in ``errors``.
+        """
         said = self.call(url, "/v3/maintenance/alarm", {"action": "GET"})
         raised = said.get("alarms", ())
         return tuple((int(entry.get("memberID", 0)), entry.get("alarm", "")) for entry in raised)
@@ -199,7 +229,7 @@ class Caller:
 
     def snapshot(self, url: str) -> Iterator[bytes]:
         """The member's database, piece by piece, with its SHA-256 as the last 32 bytes."""
-        with self._asked(url, "/v3/maintenance/snapshot", {}) as response:
+        with self._asked(url, "/v3/maintenance/snapshot", {}) as (response, _):
             for line in response:
                 said = _document(line, url)
                 if "error" in said:

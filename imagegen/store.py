@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -401,11 +401,14 @@ class Store:
             self._write(files)
         return True
 
-    def observe(self, entry: Mapping[str, Any]) -> None:
+    def observe(self, entry: Mapping[str, Any], *, counters: Collection[str] = ()) -> None:
         """Append to the record what the cluster has reported about itself.
 
         Only the record changes: no generation is made of it, or whoever asks
-        for the status every minute would fill the disk with keys.
+        for the status every minute would fill the disk with keys. For the same
+        reason nothing is written where ``entry`` says what the last one says,
+        at another time; and where nothing but ``counters`` differs, numbers
+        that only ever grow, those of the last one are raised.
 
         Raises:
             ImagegenError: nothing was ever saved here, or it cannot be written.
@@ -415,7 +418,9 @@ class Store:
         with _explained(self.path):
             base = self.path / CURRENT
             record = self._record(base / RECORD)
-            observed = (*record.observed, dict(entry))
+            observed = _with_observation(record.observed, entry, counters)
+            if observed == record.observed:
+                return
             new = base / NEW_RECORD
             with open(new, "w", encoding="ascii", opener=_private) as file:
                 file.write(replace(record, observed=observed).to_json())
@@ -529,6 +534,18 @@ def _text(path: Path) -> str:
         raise _damaged(path, "is missing") from None
     except UnicodeDecodeError:
         raise _damaged(path, "is no PEM text") from None
+
+
+def _with_observation(
+    observed: tuple[Mapping[str, Any], ...], entry: Mapping[str, Any], counters: Collection[str]
+) -> tuple[Mapping[str, Any], ...]:
+    last = observed[-1] if observed else {}
+    changed = {key for key in last.keys() | entry.keys() if last.get(key) != entry.get(key)}
+    if not last or changed - {"at", *counters}:
+        return (*observed, dict(entry))
+    raised = [key for key in changed - {"at"} if entry.get(key, 0) > last.get(key, 0)]
+    news = {key: entry[key] for key in (*raised, "at") if key in entry}
+    return (*observed[:-1], {**last, **news}) if raised else observed
 
 
 def _write_tree(top: Path, files: Mapping[str, str]) -> None:

@@ -200,7 +200,10 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 
 #: The functions of store.py that change anything; the others only read and compute.
-WRITING = {"locked", "_acquire", "_prepare", "save", "_write", "_write_tree", "_link", "_fsync"}
+WRITING = {
+    *("locked", "_acquire", "_prepare", "save", "_write", "_write_tree", "_link", "_fsync"),
+    "observe",
+}
 
 
 def killed_at(step: int, action: Callable[[], object]) -> bool:
@@ -318,6 +321,60 @@ def test_an_observation_killed_anywhere_leaves_the_old_or_the_new_record(memory)
         step += 1
     assert outcomes == sorted(outcomes)
     assert (outcomes[0], outcomes[-1]) == (False, True)
+
+
+def test_counters_raised_and_killed_anywhere_are_the_old_or_the_new(memory):
+    """The last observation is replaced whole, in place."""
+    record, pki = contents(ONE)
+    old, new = ({"at": at, "who": "a", "revision": at} for at in (7, 9))
+    template = Store(memory / "template", "c")
+    saved(template, record, pki)
+    with template.locked():
+        template.observe(old)
+    outcomes = []
+    step = 1
+    while True:
+        store = Store(memory / str(step), "c")
+        shutil.copytree(template.path, store.path, symlinks=True)
+
+        def raised(store=store):
+            with store.locked():
+                store.observe(new, counters=("revision",))
+
+        if not killed_at(step, raised):
+            break
+        found = loaded(store)
+        assert found.pki == pki
+        assert found.record.observed in ((old,), (new,))
+        outcomes.append(found.record.observed == (new,))
+        raised()
+        assert loaded(store).record.observed == (new,)
+        assert not list(store.path.rglob("*.new"))
+        shutil.rmtree(store.path.parent)
+        step += 1
+    assert loaded(store).record.observed == (new,)
+    assert outcomes == sorted(outcomes)
+    assert (outcomes[0], outcomes[-1]) == (False, True)
+
+
+def test_what_is_observed_again_and_again_does_not_grow_the_record(store):
+    """Only news is appended, and time alone is none; numbers go up in place, and never down."""
+    saved(store, *contents())
+    path = store.path / "cluster.json"
+
+    def observe(**entry: Any) -> tuple[Any, ...]:
+        with store.locked():
+            store.observe(entry, counters=("revision", "index"))
+        return loaded(store).record.observed
+
+    first = observe(at=1, who="a", revision=5, index=5)
+    written = path.resolve().stat().st_mtime_ns
+    assert observe(at=2, who="a", revision=5, index=5) == first
+    assert observe(at=3, who="a", revision=4, index=5) == first
+    assert path.resolve().stat().st_mtime_ns == written
+    [entry] = observe(at=4, who="a", revision=4, index=6)
+    assert entry == {"at": 4, "who": "a", "revision": 5, "index": 6}
+    assert len(observe(at=5, who="b", revision=1, index=1)) == 2
 
 
 def test_everything_is_on_the_disk_before_it_becomes_current(store, monkeypatch):
