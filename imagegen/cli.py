@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -75,13 +75,13 @@ def main() -> None:
         sys.exit(1)
 
 
-def say_problems(problems: Iterable[Problem]) -> None:
-    """Print problems to standard error, warnings too; a shared hint once."""
+def say_problems(problems: Iterable[Problem], *, file: TextIO | None = None) -> None:
+    """Print problems, warnings too, to standard error or elsewhere; a shared hint once."""
     listed = list(problems)
     for index, problem in enumerate(listed):
         if listed[index + 1 : index + 2] and listed[index + 1].hint == problem.hint:
             problem = replace(problem, hint="")
-        print(problem, file=sys.stderr)
+        print(problem, file=file or sys.stderr)
 
 
 def parse_now(text: str | None) -> datetime:

@@ -23,7 +23,7 @@ from imagegen.cluster import Cluster, Member, cluster_id, hex_id, member_id
 from imagegen.errors import ImagegenError, Problem, Severity
 from imagegen.etcd_settings import Version
 from imagegen.pki import client_leaves, member_leaves
-from imagegen.status import Look, PeerLook, Subject, side_of
+from imagegen.status import Look, Subject, side_of
 from imagegen.store import Store
 from imagegen.versions import corrupts, hop_problems
 
@@ -168,7 +168,9 @@ class Report:
         if one.cluster_id and one.cluster_id != self.subject.record.cluster_id:
             return "other cluster"
         if not one.status:
-            return "unreachable" if side_of(one.trouble) == "unreachable" else "TLS fails"
+            if side_of(one.trouble) != "unreachable":
+                return "TLS fails"
+            return "not serving" if one.peer and one.peer.shown else "unreachable"
         if one.reads:
             return "no quorum"
         if one.status.is_learner:
@@ -238,7 +240,7 @@ class Report:
                 "db_size_in_use": status.db_size_in_use,
                 "quota": quota_of(self.subject.cluster, one.member),
                 "serves_reads": not one.reads,
-                "clock_skew": round(one.skew.total_seconds()),
+                "clock_skew": round(one.skew.total_seconds()) if one.skew is not None else None,
                 "errors": [text.strip() for text in status.errors],
             }
         return facts
@@ -445,15 +447,13 @@ class _Judging:
 
     def skew_of(self, one: Look) -> timedelta:
         """How far a member's clock is ahead, by either port; nothing below what we can tell."""
-        skew = one.skew
-        if not one.status and one.peer and one.peer.clock:
-            skew = one.peer.clock - self.report.at
-        return skew if abs(skew) > SKEW else timedelta()
+        told = one.skew if one.skew is not None else one.peer.skew if one.peer else None
+        return told if told and abs(told) > SKEW else timedelta()
 
     def reaching(self, one: Look) -> Iterator[Finding]:
         """Why a member does not answer at its client port."""
         name, peer = one.member.name, one.peer
-        if one.status:
+        if one.status or self.is_foreign(one):
             return
         if peer and peer.waiting:
             yield _error(
@@ -467,10 +467,13 @@ class _Judging:
         if side == "unreachable":
             what = f"does not answer at {one.member.client_url}: {_words(one.trouble)}"
             hint = f"on the member: systemctl status etcd, and {guest.RESULT}"
-            if peer and (not peer.trouble or side_of(peer.trouble) != "unreachable"):
+            if peer and peer.shown:
+                what += "; at its peer port it does"
                 # etcd opens both ports at once, and serves clients only as part of a cluster.
-                what += f"; its peer port {_peer_words(peer)}"
-                hint = "etcd runs there and has not joined: see the other problems, and its log"
+                hint = (
+                    "etcd runs there and has not joined. It waits for a quorum; or it was started "
+                    "with another token or another cluster's data: its log has the cluster ID"
+                )
             yield _error("unreachable", name, what, hint)
         elif side == "no TLS":
             what = f"does not speak TLS at {one.member.client_url}: {_words(one.trouble)}"
@@ -571,7 +574,7 @@ class _Judging:
             return
         size, quota = one.status.db_size, quota_of(self.cluster, one.member)
         if size > quota * NEARLY_FULL:
-            what = f"its database has {size / quota:.0%} of its quota, {mebibytes(quota)}"
+            what = f"its database has {size / quota:.0%} of its quota, {size_text(quota)}"
             yield _warning("database", one.member.name, what, _ROOM)
 
     def alarms(self) -> Iterator[Finding]:
@@ -637,7 +640,9 @@ class _Judging:
         missing = quorum.needed - quorum.answering - len(mute)
         counted = f"{quorum.answering} of {quorum.voters} voting members answer"
         if mute:
-            counted += f", {len(mute)} more run without serving us"
+            counted += (
+                f", {len(mute)} more {'runs' if len(mute) == 1 else 'run'} without serving us"
+            )
         if missing > 0:
             what = f"has no quorum: {counted}, {quorum.needed} are needed, {missing} must come back"
             hint = "start those that are down; if their disks are gone for good, restore a snapshot"
@@ -726,12 +731,6 @@ def _direction(skew: timedelta) -> str:
     return "ahead of" if skew > timedelta() else "behind"
 
 
-def _peer_words(peer: PeerLook) -> str:
-    if not peer.trouble:
-        return "answers"
-    return "takes connections"
-
-
-def mebibytes(size: int) -> str:
+def size_text(size: int) -> str:
     """A size in bytes, for people."""
-    return f"{size / 1024**2:.1f} MiB"
+    return f"{size / 1024**2:.1f} MiB" if size >= 1024**2 else f"{size / 1024:.0f} KiB"

@@ -54,7 +54,7 @@ class PeerLook:
     member_id: int = 0
     members: tuple[ListedMember, ...] = ()
     waiting: bool = False
-    clock: datetime | None = None
+    skew: timedelta | None = None
     shown: tuple[x509.Certificate, ...] = ()
     trouble: Exception | None = None
 
@@ -64,7 +64,7 @@ class Look:
     """What was found at one member's two ports.
 
     ``reads`` says why a read that needs a quorum was not served, and is empty
-    where it was. ``skew`` is how far the member's clock is ahead of ours.
+    where it was. ``skew`` is how far the member's clock is ahead of ours, if it told.
     """
 
     member: Member
@@ -72,7 +72,7 @@ class Look:
     trouble: Exception | None = None
     listing: Membership | None = None
     reads: str = "not asked"
-    skew: timedelta = timedelta()
+    skew: timedelta | None = None
     shown: tuple[x509.Certificate, ...] = ()
     peer: PeerLook | None = None
 
@@ -196,7 +196,10 @@ def look(
     peers = [subject.peer_caller(member, timeout) for member in members]
     found = _at_once(
         [partial(_look_at_client_port, caller, member, clock) for member in members]
-        + [partial(_look_at_peer_port, peer, m) for peer, m in zip(peers, members, strict=True)],
+        + [
+            partial(_look_at_peer_port, peer, member, clock)
+            for peer, member in zip(peers, members, strict=True)
+        ],
         within=5 * timeout,
     )
     looks, peer_looks = found[: len(members)], found[len(members) :]
@@ -234,10 +237,8 @@ def _look_at_client_port(caller: Caller, member: Member, clock: Callable[[], dat
     url = member.client_url
     try:
         status = caller.status(url)
-        now = clock()
-        found = replace(found, status=status, shown=_one(status.certificate))
-        if status.clock:
-            found = replace(found, skew=status.clock - now)
+        skew = status.clock - clock() if status.clock else None
+        found = replace(found, status=status, skew=skew, shown=_one(status.certificate))
         found = replace(found, listing=caller.membership(url))
         return replace(found, reads=_reads(caller, url) if status.leader else "it has no leader")
     except ImagegenError as error:
@@ -262,12 +263,15 @@ def _reads(caller: Caller, url: str) -> str:
     return ""
 
 
-def _look_at_peer_port(caller: Caller | None, member: Member) -> PeerLook | None:
+def _look_at_peer_port(
+    caller: Caller | None, member: Member, clock: Callable[[], datetime]
+) -> PeerLook | None:
     if caller is None:
         return None
     url = member.peer_url
     try:
         answer = caller.ask(url, "/members")
+        skew = answer.clock - clock() if answer.clock else None
     except ImagegenError as error:
         return PeerLook(trouble=error, shown=_shown(error, url, caller.timeout))
     except _UNFIT:
@@ -285,7 +289,7 @@ def _look_at_peer_port(caller: Caller | None, member: Member) -> PeerLook | None
             cluster_id=answer.cluster_id,
             # Right after a start etcd sends null: it has not read its log yet.
             members=tuple(_listed(entry) for entry in said or ()),
-            clock=answer.clock,
+            skew=skew,
             shown=shown,
         )
     except _UNFIT:

@@ -53,6 +53,7 @@ def status(
     cluster.json, to be compared with next time.
     """
     from imagegen.build import read_text
+    from imagegen.cli import say_problems
     from imagegen.diagnosis import remember
     from imagegen.spec import parse_spec
     from imagegen.status import Subject
@@ -64,6 +65,7 @@ def status(
     # Not load_spec: what it imports may have expired, and that is for us to say.
     parsed, _ = parse_spec(read_text(spec), source=str(spec))
     subject = Subject.of(parsed, pki)
+    say_problems(subject.stored.warnings)
     report = _look(subject) if seconds is None else _wait(subject, seconds)
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
@@ -133,6 +135,7 @@ def _line(report: Report) -> str:
 
 def _show(report: Report) -> None:
     """The table and the verdict to standard output."""
+    from imagegen.cli import say_problems
     from imagegen.cluster import hex_id
 
     if sys.stdout.isatty():
@@ -150,8 +153,7 @@ def _show(report: Report) -> None:
         f"{cluster.name}: {verdict}; cluster ID {hex_id(report.subject.record.cluster_id)}, "
         f"{quorum.answering} of {quorum.voters} voting members answer, {quorum.needed} needed"
     )
-    for finding in report.findings:
-        print(finding)
+    say_problems(report.findings, file=sys.stdout)
 
 
 def _table(report: Report) -> Table:
@@ -174,7 +176,7 @@ def _title(report: Report) -> str:
 def table(report: Report) -> Iterable[tuple[str, ...]]:
     """One row a member, in the order of ``COLUMNS``; days left of server and peer certificate."""
     from imagegen.cluster import hex_id
-    from imagegen.diagnosis import mebibytes
+    from imagegen.diagnosis import size_text
 
     for one in report.looks:
         status = one.status
@@ -189,7 +191,7 @@ def table(report: Report) -> Iterable[tuple[str, ...]]:
                     str(status.raft_term),
                     str(status.raft_index),
                     str(status.revision),
-                    mebibytes(status.db_size),
+                    size_text(status.db_size),
                     status.version,
                 )
                 if status
