@@ -22,7 +22,7 @@ demo: venv  ## build the lab's cluster from examples/icc-etcd.yaml
 	$(BIN)/imagegen build examples/icc-etcd.yaml --output out --pki pki
 
 test: venv  ## unit tests; those that need a missing program are skipped by name
-	$(BIN)/pytest -m 'not etcd'
+	$(BIN)/pytest -m 'not etcd' --numprocesses auto
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd
