@@ -28,7 +28,12 @@ TIMEOUT = 5.0
 
 
 class UnreachableError(ImagegenError):
-    """Nobody answered at a URL: no connection, no TLS, or no HTTP."""
+    """Nobody answered at a URL: no connection, no TLS, or no HTTP.
+
+    ``certificate`` is what the server showed (DER), where it was good and TLS got so far.
+    """
+
+    certificate = b""
 
 
 class RefusedError(ImagegenError):
@@ -153,6 +158,7 @@ class Caller:
         connection = http.client.HTTPSConnection(
             at.hostname or "", at.port, context=self.context(), timeout=self.timeout
         )
+        certificate = b""
         try:
             connection.connect()
             certificate = connection.sock.getpeercert(binary_form=True) or b""
@@ -163,7 +169,9 @@ class Caller:
                 raise _refusal(response, url)
             yield response, certificate
         except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(reason_of(error, self.timeout), where=url) from error
+            problem = UnreachableError(reason_of(error, self.timeout), where=url)
+            problem.certificate = certificate
+            raise problem from error
         finally:
             connection.close()
 

@@ -640,17 +640,16 @@ class _Judging:
         missing = quorum.needed - quorum.answering - len(mute)
         counted = f"{quorum.answering} of {quorum.voters} voting members answer"
         if mute:
-            counted += (
-                f", {len(mute)} more {'runs' if len(mute) == 1 else 'run'} without serving us"
-            )
+            run = "runs" if len(mute) == 1 else "run"
+            counted += f", {len(mute)} more {run} without serving us"
         if missing > 0:
             what = f"has no quorum: {counted}, {quorum.needed} are needed, {missing} must come back"
             hint = "start those that are down; if their disks are gone for good, restore a snapshot"
         else:
             what = f"has no quorum that we can see: {counted}"
             hint = (
-                "mend what else is listed; if nothing is, they do not reach each other at their "
-                "peer ports"
+                "an election takes a few seconds: ask again with --wait 10s. If it stays so, mend "
+                "what else is listed; if nothing is, they do not reach each other's peer ports"
             )
         yield _error("no-quorum", where, what, hint)
 

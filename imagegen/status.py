@@ -315,7 +315,9 @@ def _one(der: bytes) -> tuple[x509.Certificate, ...]:
 
 
 def _shown(error: Exception, url: str, timeout: float) -> tuple[x509.Certificate, ...]:
-    """The certificates at a URL whose TLS has failed."""
+    """The certificates at a URL that gave no answer."""
+    if isinstance(error, UnreachableError) and error.certificate:
+        return _one(error.certificate)
     if side_of(error) == "unreachable":
         return ()
     try:

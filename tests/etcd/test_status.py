@@ -23,6 +23,7 @@ CASES = {
     "3.4": Case(spec=SMALLEST, etcd="3.4"),
     "3.5": Case(spec=SMALLEST, etcd="3.5"),
     "one CA on 3.5": Case(spec=LAB, etcd="3.5"),
+    "IPv6 on 3.5": Case(spec=(EXAMPLES / "three-members-ipv6.yaml").read_text(), etcd="3.5"),
 }
 
 
@@ -83,3 +84,21 @@ def test_without_a_quorum(place):
     others[0].start()
     eventually(lambda: kinds(status(lab.operator, build)[1]) == {"unreachable"}, "a quorum")
     assert last.running
+
+
+def test_a_member_that_has_not_joined(place):
+    """From outside its certificates are seen, from a member's machine its other cluster."""
+    lab, build = place
+    first, *_, last = lab.members
+    last.kill()
+    last.start(
+        ETCD_INITIAL_CLUSTER_TOKEN="other", ETCD_DATA_DIR=f"{last.settings['ETCD_DATA_DIR']}/other"
+    )
+    eventually(
+        lambda: status(lab.operator, build)[1]["members"][2]["state"] == "not serving", "its start"
+    )
+    _, facts = status(lab.operator, build)
+    assert kinds(facts) == {"unreachable"}
+    [problem] = facts["problems"]
+    assert "another token" in problem["hint"]
+    assert kinds(status(first, build)[1]) == {"wrong-token"}
