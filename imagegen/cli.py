@@ -162,9 +162,6 @@ SecretsOption = Annotated[
 ]
 
 
-app.command("status")(status.status)
-
-
 @app.command()
 def init(
     cluster: Annotated[str, typer.Option(help="The cluster's name.")] = "icc-etcd",
@@ -542,6 +539,9 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
         print(f"  source: {target.source}")
         if target.unverified:
             print(f"  unverified: {target.unverified}")
+
+
+app.command()(status.status)
 
 
 @app.command()
