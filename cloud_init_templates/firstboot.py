@@ -49,6 +49,16 @@ is asked again once it may have caught up. etcd's answer counts only when it has
 stood for SETTLE_TIME: after a restart etcd lists the members while it replays
 its log, and for a moment knows of nobody's start.
 
+A member that comes into a running cluster (``initial_cluster_state`` is
+existing) has an ID of its own, which the cluster gave it, and begins as a
+learner, which has no vote. `imagegen member` gives it the vote only once the
+cluster lists it as started, so a member with a vote is known as started by a
+majority of those who had one before it. Its rule is the same: no vote may
+come back with an empty directory, nor a learner, for the leader counts on
+what it had. But only an etcd that runs can be its witness, for there is a
+cluster: who waits at this check knows of nothing. A learner keeps nobody
+waiting: the majority it must hear is one that etcd needs as well.
+
 What it cannot see. A write acknowledged between this member's first vote and
 the arrival of its publication; a cluster of one; a cluster whose disks are all
 lost at once. ``bootstrap_until`` refuses the last two after a date.
@@ -204,6 +214,7 @@ def run(config: dict[str, Any], progress: Progress) -> None:
         # Before anything is made in the data directory, or it is made on the root disk.
         "data_disk": prepare_data_disk,
         "keys": take_keys,
+        "snapshot": take_snapshot,
         "hand_over": hand_over,
         "start": start,
         "follow": follow,
@@ -467,6 +478,118 @@ def keys_from_disk(disk: Path, pairs: list[tuple[str, Path]], mount_point: Path)
         run_program("umount", str(mount_point))
 
 
+def take_snapshot(config: dict[str, Any], progress: Progress) -> None:
+    """Wait for the snapshot this cluster begins with; no other file will do."""
+    snapshot = config["snapshot"]
+    if not snapshot or has_data(config):
+        return
+    file, disk = Path(snapshot["file"]), None
+    if snapshot["disk"]:
+        disk = root(config, f"dev/disk/by-label/{snapshot['disk']}")
+    while not file.exists() or digest_of(file) != snapshot["sha256"]:
+        if disk and disk.exists():
+            problem = copy_from_disk(disk, file, Path(config["state_dir"], "disk"))
+        else:
+            problem = f"no disk labelled {disk.name}" if disk else f"no {file}"
+        if file.exists() and digest_of(file) != snapshot["sha256"]:
+            problem = f"{file} is not the one with SHA-256 {snapshot['sha256']}"
+        if problem:
+            hint = "attach snapshot.iso" if disk else "put it there, as root"
+            progress.report("waiting", f"snapshot: {problem}", f"{hint}; looked for until it fits")
+            time.sleep(ASK_EVERY)
+
+
+def copy_from_disk(disk: Path, file: Path, mount_point: Path) -> str:
+    """Copy the snapshot that a disk brings, or say why not."""
+    import shutil
+
+    mount_point.mkdir(mode=0o700, exist_ok=True)
+    status, said = run_program("mount", "-o", "ro", str(disk), str(mount_point))
+    if status:
+        return f"cannot mount {disk.name}: {last_line(said)}"
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.touch(mode=0o600)
+        shutil.copyfile(Path(mount_point, file.name), new)
+        new.replace(file)
+    except OSError as problem:
+        return f"cannot copy it from {disk.name}: {problem.strerror}"
+    finally:
+        run_program("umount", str(mount_point))
+    return ""
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    with file.open("rb") as data:
+        while piece := data.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def has_data(config: dict[str, Any]) -> bool:
+    """Whether etcd has ever started here: it has a log then."""
+    return any(Path(config["wal_dir"] or Path(config["data_dir"], "member/wal")).glob("*.wal"))
+
+
+def restore(config: dict[str, Any], progress: Progress) -> None:
+    """Make the data directory from the snapshot; its log comes last, and makes it one."""
+    import shutil
+
+    snapshot, data = config["snapshot"], Path(config["data_dir"])
+    file, made = Path(snapshot["file"]), Path(data, "restored")
+    tool = shutil.which("etcdutl") or shutil.which("etcdctl")
+    if not tool:
+        raise FailedError(
+            "neither etcdutl nor etcdctl is installed, to restore the snapshot with",
+            "use an image that has it, or add its package to install.packages",
+        )
+    if not file.exists() or digest_of(file) != snapshot["sha256"]:
+        raise FailedError(
+            f"{file} is not the snapshot with SHA-256 {snapshot['sha256']}",
+            "systemctl start imagegen-firstboot: it takes the right one",
+        )
+    progress.report("starting", f"restoring {file}")
+    for leftover in (made, Path(data, "member")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    flags = {
+        "name": config["member"],
+        "initial-cluster": snapshot["initial_cluster"],
+        "initial-cluster-token": snapshot["token"],
+        "initial-advertise-peer-urls": config["peer_url"],
+        "data-dir": made,
+    }
+    if snapshot["bump_revision"]:
+        flags |= {"bump-revision": snapshot["bump_revision"], "mark-compacted": "true"}
+    options = [f"--{name}={value}" for name, value in flags.items()]
+    status, said = run_program(tool, "snapshot", "restore", str(file), *options)
+    if status:
+        raise FailedError(f"{Path(tool).name} snapshot restore: {last_line(said)}")
+    owner = data.stat().st_uid, data.stat().st_gid
+    for folder, _, names in os.walk(made):
+        for name in (*names, ""):
+            os.chown(Path(folder, name), *owner)
+    # It may belong on another disk.
+    wal = Path(config["wal_dir"] or Path(data, "member/wal"))
+    log = Path(made, "wal")
+    Path(made, "member/wal").replace(log)
+    Path(made, "member").replace(Path(data, "member"))
+    wal.mkdir(mode=0o700, exist_ok=True)
+    os.chown(wal, *owner)
+    for part in sorted(log.iterdir()):
+        new = Path(wal, f"{part.name}.new")
+        shutil.copyfile(part, new)
+        os.chown(new, *owner)
+        new.chmod(0o600)
+        os.sync()
+        new.replace(Path(wal, part.name))
+    shutil.rmtree(made)
+    file.unlink()
+
+
 def hand_over(config: dict[str, Any], progress: Progress) -> None:  # noqa: ARG001 - a step
     """Give etcd its keys and directories; before the package came there was no such user."""
     import pwd
@@ -573,6 +696,13 @@ def probe(config: dict[str, Any]) -> str:
     health, _ = fetch(f"{url}/health", context)
     if health.get("health") != "true":
         raise NotYetError(f"{url}/health says {health}")
+    status, _ = fetch(f"{url}/v3/maintenance/status", context, b"{}")
+    if status.get("isLearner"):
+        # Of a learner /health is true, and a list of members is refused.
+        raise NotYetError(
+            "it is a learner, which has no vote until it is in sync and promoted, by "
+            f"imagegen member; in cluster {int(status['header']['cluster_id']):x}"
+        )
     listing, _ = fetch(f"{url}/v3/cluster/member/list", context, b"{}")
     cluster_id = f"{int(listing['header']['cluster_id']):x}"
     if not same_id(cluster_id, config["cluster_id"]):
@@ -592,7 +722,7 @@ def start_check(config: dict[str, Any], progress: Progress) -> None:
     disk = config["data_disk"]
     if disk and not Path(disk["mount_point"]).is_mount():
         raise FailedError(f"the data disk is not mounted at {disk['mount_point']}", "attach it")
-    if any(Path(config["wal_dir"] or Path(config["data_dir"], "member/wal")).glob("*.wal")):
+    if has_data(config):
         return
     hint = f"imagegen member replace {config['member']}"
     if progress.finished.exists():
@@ -603,6 +733,9 @@ def start_check(config: dict[str, Any], progress: Progress) -> None:
     if until and time.time() > seconds_of(until):
         raise RefusedError(f"{config['data_dir']} is empty after {until}", hint)
     heard = hear_others(config, progress) if config["others"] else "a cluster of one"
+    if config["snapshot"]:
+        # Only now: a member that has lost its disk must not come back with it.
+        restore(config, progress)
     progress.enter("start")
     progress.report("starting", f"etcd may start: {heard}")
 
@@ -655,6 +788,8 @@ def ask(other: dict[str, Any], config: dict[str, Any], context: ssl.SSLContext) 
         return "", str(problem)
     if isinstance(said, dict):  # etcd sends a list
         cluster_id, member_id = said["cluster_id"], said["member_id"]
+        if config["initial_cluster_state"] == "existing":
+            return "", "waits, so it cannot know"
         if same_id(cluster_id, config["cluster_id"]) and same_id(member_id, other["member_id"]):
             return "waiting", "waits too"
         return "", f"waits, but as member {member_id} of cluster {cluster_id}"

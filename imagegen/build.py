@@ -11,24 +11,33 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagegen import guest, payload
-from imagegen.cluster import Cluster, Identity, Member
+from imagegen.cluster import Cluster, Identity, Member, Restored
 from imagegen.diff import Change, member_changes, removed_members
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
 from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
 from imagegen.output import CLIENT, MEMBERS, Artifact, Changes, write_artifacts
-from imagegen.pki import Issued, Pki, issue_pki
+from imagegen.pki import Pki, issue_pki
 from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.seed import build_image
+from imagegen.snapshot import DISC, Snapshot
 from imagegen.spec import Spec, own_settings, parse_spec
-from imagegen.store import Store, Stored, identity_for, record_of
+from imagegen.store import Record, Store, Stored, identity_for, record_of
 from imagegen.targets import load_target
 from imagegen.targets import targets as all_targets
 from imagegen.templates import Templates
 
 #: More than this is no spec: a spec of 1,000 members is a tenth of it.
 LARGEST_SPEC = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a new cluster begins with: a snapshot, and what its revision is raised by."""
+
+    snapshot: Snapshot
+    bump_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,7 @@ class Options:
     reissue: bool = False
     force: bool = False
     new_cluster: bool = False
+    start: Start | None = None
     passphrase: bytes | None = field(default=None, repr=False)
 
 
@@ -233,21 +243,28 @@ def prepare(loaded: LoadedSpec, options: Options) -> Prepared:
     store = Store(options.pki, loaded.spec.cluster)
     with store.locked():
         stored = store.load()
-        cluster, issued = _issued(loaded, stored, options)
-        store.save(record_of(cluster, stored.record if stored else None), issued.pki)
-    return Prepared(
-        cluster=cluster,
-        pki=issued.pki,
-        notes=issued.notes,
-        warnings=(*loaded.warnings, *(stored.warnings if stored else ()), *issued.warnings),
-    )
+        prepared = prepare_from(loaded, options, stored)
+        store.save(record_of(prepared.cluster, stored.record if stored else None), prepared.pki)
+    return prepared
 
 
-def _issued(loaded: LoadedSpec, stored: Stored | None, options: Options) -> tuple[Cluster, Issued]:
-    """A cluster with the credentials it would have; nothing is written."""
-    record = stored.record if stored else None
-    identity = identity_for(loaded.spec, record, now=options.now, new_cluster=options.new_cluster)
-    cluster = Cluster(spec=loaded.spec, identity=identity)
+def prepare_from(loaded: LoadedSpec, options: Options, stored: Stored | None) -> Prepared:
+    """What :func:`prepare` would make of this store; nothing is written.
+
+    Raises:
+        ImagegenError: the spec contradicts the store, or a credential no longer fits.
+    """
+    spec = loaded.spec
+    record: Record | None = stored.record if stored else None
+    identity = identity_for(spec, record, now=options.now, new_cluster=options.new_cluster)
+    if start := options.start:
+        restored = Restored(
+            sha256=start.snapshot.sha256,
+            size=start.snapshot.size,
+            bump_revision=start.bump_revision,
+        )
+        identity = replace(identity, restored=restored)
+    cluster = Cluster(spec=spec, identity=identity)
     issued = issue_pki(
         cluster,
         stored=stored.pki if stored else None,
@@ -256,7 +273,12 @@ def _issued(loaded: LoadedSpec, stored: Stored | None, options: Options) -> tupl
         reissue=options.reissue,
         passphrase=options.passphrase,
     )
-    return cluster, issued
+    return Prepared(
+        cluster=cluster,
+        pki=issued.pki,
+        notes=issued.notes,
+        warnings=(*loaded.warnings, *(stored.warnings if stored else ()), *issued.warnings),
+    )
 
 
 def compare_cluster(loaded: LoadedSpec, options: Options) -> tuple[list[Change], list[str]]:
@@ -275,12 +297,13 @@ def compare_cluster(loaded: LoadedSpec, options: Options) -> tuple[list[Change],
             where=str(directory if stored else options.pki),
             hint="name the directories of the build with --pki and as OUT",
         )
-    cluster, issued = _issued(loaded, stored, replace(options, reissue=True))
+    prepared = prepare_from(loaded, replace(options, reissue=True), stored)
+    cluster = prepared.cluster
     templates = Templates(options.templates)
     changes: list[Change] = []
     for member in cluster.members:
         secrets = options.secrets or cluster.spec.secrets or built_secrets(directory, member.name)
-        documents = render_node(cluster, member, issued.pki, templates, secrets=secrets)
+        documents = render_node(cluster, member, prepared.pki, templates, secrets=secrets)
         changes += member_changes(documents, directory)
     return changes, removed_members(cluster, directory)
 
@@ -301,11 +324,53 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
         ImagegenError: with what is wrong; the artifacts are then as they were.
     """
     templates = Templates(options.templates)
-    targets = [load_target(name) for name in options.targets]
     prepared = prepare(loaded, options)
     cluster, pki = prepared.cluster, prepared.pki
-    wanted = [m for m in cluster.members if not options.members or m.name in options.members]
+    members = package_members(prepared, options, templates)
+    artifacts = [*members.artifacts, *client_artifacts(cluster, pki, templates)]
+    if options.start and options.start.snapshot.fits_a_disc:
+        artifacts.append(_snapshot_disc(options.start.snapshot, cluster.identity.created))
     directory = options.output / cluster.name
+    old = read_manifest(directory) or {"members": []}
+    built = {entry["name"] for entry in members.entries}
+    kept = [entry for entry in old["members"] if entry["name"] not in built]
+    entries = _with_others(members.entries, kept, cluster)
+    artifacts.append(manifest_artifact(build_manifest(cluster, entries, pki)))
+    changes = write_artifacts(
+        artifacts,
+        options.output,
+        cluster.name,
+        obsolete={name for entry in old["members"] for name in entry["files"]}
+        - {name for entry in entries for name in entry["files"]},
+        force=options.force,
+    )
+    return Built(
+        cluster=cluster,
+        directory=directory,
+        changes=changes,
+        notes=prepared.notes,
+        warnings=(*prepared.warnings, *members.warnings),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """What members boot with, and what the manifest says of it."""
+
+    artifacts: list[Artifact]
+    entries: list[dict[str, Any]]
+    warnings: list[Problem]
+
+
+def package_members(prepared: Prepared, options: Options, templates: Templates) -> Packaged:
+    """The documents of the members asked for, packaged for every target; nothing is written.
+
+    Raises:
+        ImagegenError: a template is broken, or a target does not take so much.
+    """
+    targets = [load_target(name) for name in options.targets]
+    cluster, pki = prepared.cluster, prepared.pki
+    wanted = [m for m in cluster.members if not options.members or m.name in options.members]
     artifacts: list[Artifact] = []
     entries = []
     problems: list[Problem] = []
@@ -337,27 +402,14 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
         artifacts += [_artifact(name, data) for name, data in files.items()]
         entries.append(member_entry(cluster, member, pki, files))
     raise_errors(problems)
-    artifacts += client_artifacts(cluster, pki, templates)
-    old = read_manifest(directory) or {"members": []}
-    built = {member.name for member in wanted}
-    kept = [entry for entry in old["members"] if entry["name"] not in built]
-    entries = _with_others(entries, kept, cluster)
-    artifacts.append(manifest_artifact(build_manifest(cluster, entries, pki)))
-    changes = write_artifacts(
-        artifacts,
-        options.output,
-        cluster.name,
-        obsolete={name for entry in old["members"] for name in entry["files"]}
-        - {name for entry in entries for name in entry["files"]},
-        force=options.force,
-    )
-    return Built(
-        cluster=cluster,
-        directory=directory,
-        changes=changes,
-        notes=prepared.notes,
-        warnings=(*prepared.warnings, *problems),
-    )
+    return Packaged(artifacts=artifacts, entries=entries, warnings=problems)
+
+
+def _snapshot_disc(snapshot: Snapshot, when: datetime) -> Artifact:
+    """A disc for every machine; its label is by what is on it."""
+    label = guest.snapshot_label(snapshot.sha256)
+    image = build_image({"snapshot.db": snapshot.path.read_bytes()}, when=when, label=label)
+    return _artifact(DISC, image)
 
 
 def _render_otherwise(

@@ -23,11 +23,13 @@ import typer
 
 from imagegen import __version__
 from imagegen.commands import status
+from imagegen.commands.member import app as member_app
+from imagegen.commands.snapshot import app as snapshot_app
 from imagegen.encodings import Encoding, encoded
 from imagegen.errors import ImagegenError, Problem, Severity
 
 if TYPE_CHECKING:
-    from imagegen.build import Built, Options
+    from imagegen.build import Built, LoadedSpec, Options, Start
     from imagegen.diff import Change
 
 app = typer.Typer(
@@ -41,6 +43,8 @@ templates_app = typer.Typer(help="The templates behind the documents.", no_args_
 app.add_typer(templates_app, name="templates")
 packer_app = typer.Typer(help="Golden images that a seed finishes.", no_args_is_help=True)
 app.add_typer(packer_app, name="packer")
+app.add_typer(member_app, name="member")
+app.add_typer(snapshot_app, name="snapshot")
 
 
 class Document(StrEnum):
@@ -226,6 +230,16 @@ def build(
         bool,
         typer.Option("--new-cluster", help="Start over: a new token and store id, the same CA."),
     ] = False,
+    from_snapshot: Annotated[
+        Path | None,
+        typer.Option(help="With --new-cluster: every member begins with this snapshot's data."),
+    ] = None,
+    bump_revision: Annotated[
+        int,
+        typer.Option(
+            help="Of the snapshot, with etcdutl: raise the revision by so much, and compact.", min=0
+        ),
+    ] = 0,
     now: NowOption = None,
     jobs: Annotated[int, typer.Option(help="Clusters built at a time.", min=1)] = 1,
     ca_passphrase_file: PassphraseOption = None,
@@ -253,6 +267,8 @@ def build(
     for name in options.targets:
         load_target(name)
     loaded = load_specs(specs, options)
+    if from_snapshot or bump_revision:
+        options = replace(options, start=_start_from(loaded, options, from_snapshot, bump_revision))
     warn_in_work_tree(options.output, options.pki)
     failed = 0
     results = []
@@ -268,6 +284,26 @@ def build(
         print(next_steps(results, options))
     if failed:
         raise typer.Exit(1)
+
+
+def _start_from(loaded: list[LoadedSpec], options: Options, path: Path | None, bump: int) -> Start:
+    """The snapshot a new cluster is to begin with."""
+    from imagegen.build import Start
+    from imagegen.snapshot import read_snapshot
+
+    if path is None:
+        raise ImagegenError("--bump-revision: is of --from-snapshot, which is not given")
+    if not options.new_cluster or options.members or len(loaded) != 1:
+        raise ImagegenError(
+            "--from-snapshot makes one whole new cluster",
+            hint="give one spec, --new-cluster, and no --member",
+        )
+    if bump and loaded[0].spec.etcd_version.minor < 5:
+        raise ImagegenError(
+            "--bump-revision: etcd 3.4 cannot raise the revision of a snapshot",
+            hint="if the members run a newer one, say so in the spec (distribution, etcd.version)",
+        )
+    return Start(snapshot=read_snapshot(path), bump_revision=bump)
 
 
 def _checked_url(url: str | None) -> str | None:
@@ -324,6 +360,8 @@ def next_steps(results: list[Built], options: Options) -> str:
             f"; put the files of keys/ into {spec.pki.directory} on the member, or first boot waits"
         )
     one = results[0]
+    if one.cluster.identity.restored and options.start:
+        attach += "; " + snapshot_step(options.start, one)
     client = one.directory / "client"
     fleet = "" if len(results) == 1 else "  (the same for each cluster)\n"
     return f"""
@@ -336,6 +374,19 @@ Next:
      The member IDs must be those above.
   4. Detach and delete what holds private keys: {_holders(ways)}.
   Keep {options.pki / one.cluster.name}, and a backup of it: only that cannot be rebuilt."""
+
+
+def snapshot_step(start: Start, built: Built) -> str:
+    """How the snapshot reaches the members."""
+    from imagegen import guest
+    from imagegen.snapshot import DISC
+
+    if start.snapshot.fits_a_disc:
+        return f"attach {built.directory / DISC} to every machine too, or first boot waits for it"
+    return (
+        f"put {start.snapshot.path} on every machine as {guest.SNAPSHOT}, as root: it is too "
+        "large for a disc of ours, and first boot waits for it"
+    )
 
 
 def _holders(ways: set[str]) -> str:

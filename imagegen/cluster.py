@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
@@ -52,17 +52,56 @@ def hex_id(number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedMember:
+    """A member as the other members know it."""
+
+    name: str
+    peer_url: str
+    member_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """How a member came into a cluster that was there before it, as the cluster answered.
+
+    ``members`` are those it had then, the new one too, which etcd wants to hear
+    at its first start. ``earlier`` counts the members of this name before it.
+    """
+
+    member_id: int
+    members: tuple[RecordedMember, ...]
+    earlier: int
+    promoted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The snapshot a cluster began with: its SHA-256, size in bytes, and what its
+    revision was raised by."""
+
+    sha256: str
+    size: int
+    bump_revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """What sets one cluster apart from every other; made once and kept in the store.
 
     ``store_id`` is random: without it a rebuilt cluster of the same name would
     be taken for the old one by a disk that had booted the old one. ``created``
     is when it was made, and the date every file on the seeds carries.
+    ``bootstrap`` are the members it began with, those of the spec if empty;
+    ``joined`` says by name how the others came in; ``restored`` is the snapshot it
+    began with, if it did not begin empty.
     """
 
     store_id: str
     token: str
     created: datetime
+    bootstrap: tuple[RecordedMember, ...] = ()
+    joined: Mapping[str, Joined] = field(default_factory=dict)
+    restored: Restored | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,22 +217,41 @@ class Cluster:
     def _member(self, plan: MemberPlan) -> Member:
         ports = {"peer_port": self.spec.etcd.peer_port, "client_port": self.spec.etcd.client_port}
         unnumbered = Member(plan=plan, member_id=0, instance_id="", **ports)
+        joined = self.identity.joined.get(plan.name)
         return Member(
             plan=plan,
-            member_id=member_id([unnumbered.peer_url], self.token),
-            instance_id=instance_id(self.identity.store_id, self.name, plan.name, plan.generation),
+            member_id=joined.member_id if joined else member_id([unnumbered.peer_url], self.token),
+            instance_id=instance_id(
+                self.identity.store_id,
+                self.name,
+                plan.name,
+                plan.generation,
+                joined.earlier if joined else 0,
+            ),
             **ports,
         )
 
     @cached_property
-    def cluster_id(self) -> int:
-        """The cluster ID that etcd computes when these members bootstrap."""
-        return cluster_id([member.member_id for member in self.members])
+    def bootstrap(self) -> tuple[RecordedMember, ...]:
+        """The members the cluster began with, whatever became of them."""
+        return self.identity.bootstrap or tuple(
+            RecordedMember(name=m.name, peer_url=m.peer_url, member_id=m.member_id)
+            for m in self.members
+        )
 
     @cached_property
-    def initial_cluster(self) -> str:
-        """ETCD_INITIAL_CLUSTER, the same text on every member."""
-        return ",".join(f"{member.name}={member.peer_url}" for member in self.members)
+    def cluster_id(self) -> int:
+        """The cluster ID that etcd computes at the bootstrap; it never changes."""
+        return cluster_id([member.member_id for member in self.bootstrap])
+
+    def joined(self, member: Member) -> Joined | None:
+        """How the member came into the running cluster; None for one of the bootstrap."""
+        return self.identity.joined.get(member.name)
+
+    def initial_members(self, member: Member) -> tuple[RecordedMember, ...]:
+        """Whom the member is told of at its first start, itself too."""
+        joined = self.joined(member)
+        return joined.members if joined else self.bootstrap
 
     @property
     def client_urls(self) -> tuple[str, ...]:
@@ -237,9 +295,17 @@ class Cluster:
             peer_key=f"{directory}/{peer_key}",
         )
 
-    def others(self, member: Member) -> tuple[Member, ...]:
-        """Every member but this one."""
-        return tuple(other for other in self.members if other.name != member.name)
+    def initial_cluster(self, member: Member) -> str:
+        """ETCD_INITIAL_CLUSTER of a member."""
+        return ",".join(f"{o.name}={o.peer_url}" for o in self.initial_members(member))
+
+    def others(self, member: Member) -> tuple[RecordedMember, ...]:
+        """Every member that this one is told of at its first start, but itself."""
+        return tuple(o for o in self.initial_members(member) if o.name != member.name)
+
+    def initial_state(self, member: Member) -> str:
+        """ETCD_INITIAL_CLUSTER_STATE: whether it makes the cluster, or comes into it."""
+        return "existing" if self.joined(member) else "new"
 
     def settings(self, member: Member, peer_common_name: str | None) -> Mapping[str, str]:
         """The member's ETCD_ variables, those of the lab first.
@@ -256,8 +322,8 @@ class Cluster:
             "ETCD_LISTEN_CLIENT_URLS": ",".join(member.listen_client_urls),
             "ETCD_INITIAL_ADVERTISE_PEER_URLS": member.peer_url,
             "ETCD_ADVERTISE_CLIENT_URLS": member.client_url,
-            "ETCD_INITIAL_CLUSTER": self.initial_cluster,
-            "ETCD_INITIAL_CLUSTER_STATE": "new",
+            "ETCD_INITIAL_CLUSTER": self.initial_cluster(member),
+            "ETCD_INITIAL_CLUSTER_STATE": self.initial_state(member),
             "ETCD_INITIAL_CLUSTER_TOKEN": self.token,
             "ETCD_CERT_FILE": paths.server,
             "ETCD_KEY_FILE": paths.server_key,
@@ -280,12 +346,15 @@ class Cluster:
         return settings | own_settings(self.spec.etcd) | dict(self.spec.etcd.settings)
 
 
-def instance_id(store_id: str, cluster: str, member: str, generation: int) -> str:
+def instance_id(store_id: str, cluster: str, member: str, generation: int, earlier: int = 0) -> str:
     """cloud-init's name for this machine's life so far.
 
     A new one makes cloud-init run first boot again, so it depends on who the
-    member is and on the operator's explicit generation, never on content or time
-    (docs.cloud-init.io, explanation/first_boot).
+    member is, on the operator's explicit generation and on how many members of
+    this name were replaced (``earlier``), never on content or time
+    (docs.cloud-init.io, explanation/first_boot). The last two do not add up:
+    whatever the operator does to one, no life gets the name of another.
     """
-    digest = hashlib.sha256(f"{store_id}\0{cluster}\0{member}\0{generation}".encode())
-    return f"{member}-{digest.hexdigest()[:16]}-g{generation}"
+    life = f"{generation}r{earlier}" if earlier else f"{generation}"
+    digest = hashlib.sha256(f"{store_id}\0{cluster}\0{member}\0{life}".encode())
+    return f"{member}-{digest.hexdigest()[:16]}-g{life}"

@@ -6,6 +6,7 @@ PROGRAM = "/usr/local/lib/imagegen/firstboot"
 CONFIG = "/etc/imagegen/member.json"
 STATE_DIRECTORY = "/var/lib/imagegen"
 RESULT = f"{STATE_DIRECTORY}/result.json"
+SNAPSHOT = f"{STATE_DIRECTORY}/snapshot.db"
 GATE = f"{STATE_DIRECTORY}/etcd-may-start"
 ETCD_DEFAULTS = "/etc/default/etcd"
 ETCD_DROPIN = "/etc/systemd/system/etcd.service.d/10-imagegen.conf"
@@ -27,6 +28,11 @@ def keys_label(instance_id: str) -> str:
     the instance-id, which names store, cluster, member and generation.
     """
     return f"keys-{instance_id.rsplit('-', 2)[1][:11]}"
+
+
+def snapshot_label(sha256: str) -> str:
+    """The label of the disc that brings a snapshot: 16 characters, by what is on it."""
+    return f"snap-{sha256[:11]}"
 
 
 def mount_unit(path: str) -> str:

@@ -26,6 +26,7 @@ from imagegen.errors import ImagegenError
 from imagegen.fields import LOADER
 from imagegen.netconfig import network_config
 from imagegen.program import without_comments
+from imagegen.snapshot import DISC_LIMIT
 from imagegen.spec import APPENDED
 from imagegen.templates import Templates
 
@@ -238,7 +239,7 @@ def _guest_files(
     _compare("etcd.env.j2", parse_env(text), settings)
     files.append(_file(guest.ETCD_DEFAULTS, text, "0644"))
 
-    hosts = _hosts(cluster)
+    hosts = _hosts(cluster, member)
     text = templates.render("hosts.j2", cluster=cluster, member=member, hosts=hosts)
     _compare("hosts.j2", _parse_hosts(text), {str(a): list(names) for a, names in hosts})
     files.append(_file("/etc/hosts", text, "0644"))
@@ -303,10 +304,13 @@ def _keys_arrive_at(cluster: Cluster, member: Member, secrets: str) -> list[str]
     return list(dict.fromkeys((paths.server_key, paths.peer_key)))
 
 
-def _hosts(cluster: Cluster) -> list[tuple[str, tuple[str, ...]]]:
+def _hosts(cluster: Cluster, member: Member) -> list[tuple[str, tuple[str, ...]]]:
+    # Not those that came in after it: its documents stay what they were.
+    told = {other.name for other in cluster.initial_members(member)}
     names: dict[str, tuple[str, ...]] = {}
-    for member in cluster.members:
-        names[str(member.plan.address)] = (member.name, *member.plan.dns_names)
+    for other in cluster.members:
+        if other.name in told:
+            names[str(other.plan.address)] = (other.name, *other.plan.dns_names)
     for entry in cluster.spec.hosts:
         address = str(entry.address)
         names[address] = (*names.get(address, ()), *entry.names)
@@ -332,7 +336,7 @@ def firstboot_config(
         "client_url": member.client_url,
         "peer_url": member.peer_url,
         "peer_listen": [str(member.peer_address), member.peer_port],
-        "initial_cluster_state": "new",
+        "initial_cluster_state": cluster.initial_state(member),
         "others": [
             {"name": o.name, "member_id": hex_id(o.member_id), "peer_url": o.peer_url}
             for o in cluster.others(member)
@@ -361,6 +365,7 @@ def firstboot_config(
         },
         "not_before": _rfc3339(not_before),
         "bootstrap_until": _rfc3339(spec.bootstrap_until) if spec.bootstrap_until else None,
+        "snapshot": _snapshot(cluster, member),
         "data_disk": disk
         and {
             "device": disk.device,
@@ -377,6 +382,21 @@ def firstboot_config(
         "finished": guest.finished(member.instance_id),
         "console": guest.CONSOLE,
         "service": "etcd.service",
+    }
+
+
+def _snapshot(cluster: Cluster, member: Member) -> dict[str, Any] | None:
+    """What a member of the bootstrap begins with, if not empty; others get it from these."""
+    restored = cluster.identity.restored
+    if restored is None or cluster.joined(member):
+        return None
+    return {
+        "file": guest.SNAPSHOT,
+        "disk": guest.snapshot_label(restored.sha256) if restored.size <= DISC_LIMIT else None,
+        "sha256": restored.sha256,
+        "bump_revision": restored.bump_revision,
+        "initial_cluster": cluster.initial_cluster(member),
+        "token": cluster.token,
     }
 
 

@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ from typing import Any
 
 from imagegen import __version__
 from imagegen.certificates import Credential
-from imagegen.cluster import Cluster, Identity, hex_id
+from imagegen.cluster import Cluster, Identity, Joined, RecordedMember, Restored, hex_id
 from imagegen.errors import ImagegenError, Problem, ProblemsError, Severity
 from imagegen.pki import CertificateAuthority, MemberCredentials, Pki, members_common_name
 from imagegen.spec import Spec
@@ -50,21 +50,22 @@ UNFINISHED = ".unfinished"
 NEW_RECORD = f".{RECORD}.new"
 
 
+#: Entries of ``observed`` that say who belongs to the cluster since its bootstrap, by "event".
+ADDED, REMOVED, PROMOTED = "member-added", "member-removed", "member-promoted"
+#: The entry of ``observed`` about the snapshot a cluster began with, its first.
+RESTORED = "restored"
+
+
 # --- the record -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedMember:
-    """A member as the cluster was bootstrapped with it."""
-
-    name: str
-    peer_url: str
-    member_id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the cluster was bootstrapped with; what it later reported is ``observed``."""
+    """What the cluster was bootstrapped with; what it later reported is ``observed``.
+
+    ``members`` are those of the bootstrap for ever; who belongs to the cluster
+    now follows from them and the changes that were observed.
+    """
 
     cluster: str
     store_id: str
@@ -75,12 +76,52 @@ class Record:
     imagegen_version: str
     observed: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def present(self) -> dict[str, RecordedMember]:
+        """Who belongs to the cluster now, by name."""
+        return self._after_changes()[0]
+
+    @property
+    def joined(self) -> dict[str, Joined]:
+        """How those who were not there at the bootstrap came in, by name."""
+        return self._after_changes()[1]
+
+    @property
+    def restored(self) -> Restored | None:
+        """The snapshot it began with, if it did not begin empty."""
+        for entry in self.observed:
+            if entry.get("event") == RESTORED:
+                return Restored(
+                    sha256=str(entry["sha256"]),
+                    size=int(entry["size"]),
+                    bump_revision=int(entry["bump_revision"]),
+                )
+        return None
+
+    def _after_changes(self) -> tuple[dict[str, RecordedMember], dict[str, Joined]]:
+        present = {member.name: member for member in self.members}
+        lives = dict.fromkeys(present, 1)
+        joined: dict[str, Joined] = {}
+        for entry in self.observed:
+            name, event = entry.get("name"), entry.get("event")
+            if event == ADDED:
+                members = tuple(_recorded_member(dict(m)) for m in entry["members"])
+                [member] = [m for m in members if m.name == name]
+                present[member.name] = member
+                earlier = lives.get(member.name, 0)
+                lives[member.name] = earlier + 1
+                joined[member.name] = Joined(
+                    member_id=member.member_id, members=members, earlier=earlier
+                )
+            elif event == REMOVED:
+                present.pop(entry["name"])
+                joined.pop(entry["name"], None)
+            elif event == PROMOTED:
+                joined[entry["name"]] = replace(joined[entry["name"]], promoted=True)
+        return present, joined
+
     def to_json(self) -> str:
         """The text of ``cluster.json``, IDs as etcdctl prints them."""
-        members = [
-            {"name": m.name, "peer_url": m.peer_url, "member_id": hex_id(m.member_id)}
-            for m in self.members
-        ]
         document = {
             "format": FORMAT,
             "cluster": self.cluster,
@@ -88,7 +129,7 @@ class Record:
             "token": self.token,
             "created": self.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "cluster_id": hex_id(self.cluster_id),
-            "members": members,
+            "members": members_json(self.members),
             "imagegen_version": self.imagegen_version,
             "observed": list(self.observed),
         }
@@ -114,7 +155,18 @@ class Record:
         )
         if document:
             raise ValueError(f"unknown: {', '.join(document)}")
+        try:
+            _ = record.present, record.restored
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError("observed: its events do not fit together") from None
         return record
+
+
+def members_json(members: Iterable[RecordedMember]) -> list[dict[str, str]]:
+    """Members as the record keeps them."""
+    return [
+        {"name": m.name, "peer_url": m.peer_url, "member_id": hex_id(m.member_id)} for m in members
+    ]
 
 
 def _recorded_member(item: Any) -> RecordedMember:
@@ -159,7 +211,21 @@ def record_of(cluster: Cluster, previous: Record | None = None) -> Record:
             for m in cluster.members
         ),
         imagegen_version=__version__,
+        observed=tuple(_events_of(cluster.identity)),
     )
+
+
+def _events_of(identity: Identity) -> Iterator[Mapping[str, Any]]:
+    """What there is to say of a cluster before it has run."""
+    if restored := identity.restored:
+        at = identity.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        yield {
+            "at": at,
+            "event": RESTORED,
+            "sha256": restored.sha256,
+            "size": restored.size,
+            "bump_revision": restored.bump_revision,
+        }
 
 
 def identity_for(
@@ -188,7 +254,14 @@ def identity_for(
             token=spec.token or f"{spec.cluster}-{random_hex(8)}",
             created=now.astimezone(UTC).replace(microsecond=0),
         )
-    identity = Identity(store_id=record.store_id, token=record.token, created=record.created)
+    identity = Identity(
+        store_id=record.store_id,
+        token=record.token,
+        created=record.created,
+        bootstrap=record.members,
+        joined=record.joined,
+        restored=record.restored,
+    )
     if problems := _differences(Cluster(spec=spec, identity=identity), record):
         raise ProblemsError(problems)
     return identity
@@ -196,7 +269,7 @@ def identity_for(
 
 def _differences(cluster: Cluster, record: Record) -> list[Problem]:
     wanted = {member.name: member.peer_url for member in cluster.members}
-    recorded = {member.name: member.peer_url for member in record.members}
+    recorded = {member.name: member.peer_url for member in record.present.values()}
     found: list[tuple[str, str, str]] = []
     for name in wanted.keys() - recorded.keys():
         what = f"{name} ({wanted[name]}) is not in the recorded cluster"
@@ -217,7 +290,7 @@ def _differences(cluster: Cluster, record: Record) -> list[Problem]:
             what=what,
             hint="etcd reads these only at its first start. Set it back, or start over as a new "
             "cluster with --new-cluster"
-            + (f"; changing the running one is for `{command}`, to come" if command else ""),
+            + (f"; changing the running one is for `{command}`" if command else ""),
         )
         for where, what, command in sorted(found)
     ]

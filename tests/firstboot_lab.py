@@ -211,6 +211,7 @@ class Member:
             "install": {"mode": "preinstalled", "packages": [], "minimum_version": "3.4.0"},
             "not_before": "2020-01-01T00:00:00Z",
             "bootstrap_until": None,
+            "snapshot": None,
             "data_disk": None,
             "address_timeout": 1,
             "clock_timeout": 1,

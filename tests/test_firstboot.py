@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
 import json
 import os
@@ -13,13 +14,14 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from imagegen.client import Caller, RefusedError
 from tests.conftest import require_program
 from tests.firstboot_lab import (
     FIRSTBOOT,
@@ -838,6 +840,105 @@ def test_two_wiped_at_once(lab: Lab) -> None:
     keeps.boot()
     assert [boot.wait(30) for boot in boots] == [1, 1]
     assert [member.state for member in wiped] == ["refused", "refused"]
+
+
+@pytest.fixture
+def replaced(lab: Lab) -> Member:
+    """The third machine is made anew: it is listed as a learner, under an ID it was given."""
+    first, _, third = lab.members
+    running = lab.form(*lab.members)
+    lab.end(running[third.name])
+    third.wipe()
+    ask = client_of(first)
+    urls = (third.peer_url,)
+    eventually(lambda: not refused(lambda: ask.remove(first.client_url, third.member_id)))
+    added: list[int] = []
+    eventually(
+        lambda: (
+            not refused(lambda: added.append(ask.add_learner(first.client_url, urls)[0].member_id))
+        )
+    )
+    third.member_id = added[0]
+    third.configure(initial_cluster_state="existing")
+    return third
+
+
+def client_of(member: Member) -> Caller:
+    pki = member.folder / "pki"
+    return Caller(member.lab.client_ca.path, pki / "server.pem", pki / "server-key.pem")
+
+
+def refused(change: Callable[[], object]) -> bool:
+    """Whether etcd says no, as it does while its connections are young."""
+    try:
+        change()
+    except RefusedError as error:
+        return "unhealthy cluster" in error.message or "in sync" in error.message
+    return False
+
+
+def test_a_replaced_member_is_healthy_once_it_has_a_vote(lab: Lab, replaced: Member) -> None:
+    """As a learner it says what it waits for; without its disk it never comes back."""
+    replaced.bring("etcd", etcd_program())
+    state = "--initial-cluster-state=existing"
+    (replaced.folder / "boot").write_text(f"{replaced.boot_script} {state}")
+    run = replaced.run()
+    eventually(lambda: "is a learner" in replaced.result.get("reason", ""))
+    assert replaced.state == "starting"
+    assert not replaced.finished.exists()
+    first = lab.members[0]
+    eventually(
+        lambda: not refused(lambda: client_of(first).promote(first.client_url, replaced.member_id))
+    )
+    assert run.wait(30) == 0
+    assert replaced.state == "healthy"
+    assert f"member {replaced.member_id:x} of cluster" in replaced.result["reason"]
+    os.kill(int((replaced.folder / "etcd.pid").read_text()), 9)
+    replaced.wipe()
+    assert replaced.start_check() == REFUSED
+    assert "has seen this member start" in replaced.result["reason"]
+
+
+def test_who_waits_is_no_witness_for_a_replaced_member(lab: Lab) -> None:
+    """There is a cluster: who knows of nothing must not help to an empty start."""
+    replaced, *others = lab.members
+    replaced.configure(initial_cluster_state="existing")
+    for other in others:
+        other.wait_at_start_check()
+    check = replaced.wait_at_start_check()
+    eventually(lambda: replaced.result["reason"].count("waits, so it cannot know") == 2)
+    assert "heard 0 of the 2 others needed" in replaced.result["reason"]
+    assert check.poll() is None
+
+
+def test_a_snapshot_comes_on_a_disc(alone: Member, tmp_path: Path) -> None:
+    """First boot waits for the right one, and takes no other."""
+    right = b"what the cluster held"
+    alone.configure(
+        snapshot={
+            "file": str(alone.folder / "state/snapshot.db"),
+            "disk": LABEL,
+            "sha256": hashlib.sha256(right).hexdigest(),
+            "bump_revision": 0,
+            "initial_cluster": "",
+            "token": "t",
+        }
+    )
+    process = alone.run()
+    eventually(lambda: f"no disk labelled {LABEL}" in alone.result.get("reason", ""))
+    disc = tmp_path / "disc"
+    disc.mkdir()
+    (disc / "snapshot.db").write_bytes(b"something else")
+    attach(alone, disc)
+    eventually(lambda: "is not the one with SHA-256" in alone.result["reason"])
+    assert alone.result["step"] == "snapshot"
+    assert not alone.gate.exists()
+    (disc / "snapshot.db").write_bytes(right)
+    eventually(lambda: alone.gate.exists())
+    alone.lab.end(process)
+    file = alone.folder / "state/snapshot.db"
+    assert file.read_bytes() == right
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_peer_that_replays_its_log(alone: Member, tmp_path: Path) -> None:

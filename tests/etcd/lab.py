@@ -14,11 +14,13 @@ import random
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -29,7 +31,7 @@ import yaml
 from imagegen import guest
 from imagegen.env_file import parse_env
 
-from ..conftest import require_program
+from ..conftest import ROOT, require_program
 
 # Nothing of our own environment reaches etcd or its clients, proxies least of all.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -102,8 +104,8 @@ class Machine:
 
     def close(self) -> None:
         """End the machine; its interfaces and mounts go with it."""
-        assert self._keeper.stdout
-        self._keeper.stdout.close()
+        if self._keeper.stdout:
+            self._keeper.stdout.close()
         self._keeper.kill()
         self._keeper.wait()
 
@@ -200,6 +202,28 @@ class Member(Machine):
         """Whether etcd is a process now."""
         return self._etcd is not None and self._etcd.poll() is None
 
+    def start_check(self) -> subprocess.Popen[bytes]:
+        """What stands before etcd in its unit, as it came with the seed; to be waited for."""
+        path = self.folder / guest.CONFIG.lstrip("/")
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps({**config, "console": str(self.folder / "console")}))
+        program = str(self.folder / guest.PROGRAM.lstrip("/"))
+        path_to_tools = f"{Path(self._etcd_program).resolve().parent}:{PATH}"
+        return _spawn(
+            *self.inside(sys.executable, program, "start-check"), env={"PATH": path_to_tools}
+        )
+
+    def boot(self) -> None:
+        """Start etcd once the check in front of it has said yes."""
+        assert self.start_check().wait(60) == 0, self.result
+        self.start()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """How far first boot says it has come."""
+        found: dict[str, Any] = json.loads((self.folder / guest.RESULT.lstrip("/")).read_text())
+        return found
+
     def kill(self) -> None:
         """SIGKILL: etcd has no time to say goodbye."""
         if self._etcd:
@@ -215,51 +239,66 @@ class Lab:
     """The members of an output directory on their LAN, and their operator's machine beside them."""
 
     def __init__(self, built: Path, version: str, folder: Path, closing: ExitStack) -> None:
+        self._built, self._folder, self._closing = built, folder, closing
         self.manifest = json.loads((built / "manifest.json").read_text())
         self.client = built / "client"
         self._programs = folder / "bin"
         self._programs.mkdir(parents=True)
         (self._programs / "etcdctl").symlink_to(require_program(f"etcdctl-{version}"))
-        etcd = require_program(f"etcd-{version}")
+        self._etcd = require_program(f"etcd-{version}")
         self.operator = Machine(folder / "operator")
         closing.callback(self.operator.close)
-        self.members: list[Member] = []
-        for entry in self.manifest["members"]:
-            user_data = (built / "members" / entry["name"] / "user-data").read_text()
-            member = Member(folder / entry["name"], entry, user_data, etcd)
-            closing.callback(member.close)
-            self.members.append(member)
-        self._connect()
+        self._bridges: dict[IPv4Network | IPv6Network, str] = {}
+        self._machines = count()
+        self.members = [self._machine(entry) for entry in self.manifest["members"]]
         #: What each member has said by the time all were healthy.
         self.formation: dict[str, str] = {}
 
-    def _connect(self) -> None:
-        """Give each member the addresses of its URLs, on cards of one bridge per network.
+    def _machine(self, entry: dict[str, Any]) -> Member:
+        """A machine that boots with a member's documents, as they are now."""
+        number = next(self._machines)
+        user_data = (self._built / "members" / entry["name"] / "user-data").read_text()
+        member = Member(self._folder / f"{entry['name']}-{number}", entry, user_data, self._etcd)
+        self._closing.callback(member.close)
+        self._connect(member, number)
+        return member
+
+    def new_machine(self, name: str) -> Member:
+        """A fresh machine for a member, in the place of the one it has, if any."""
+        old = [member for member in self.members if member.name == name]
+        for member in old:
+            member.close()
+        self.manifest = json.loads((self._built / "manifest.json").read_text())
+        [entry] = [entry for entry in self.manifest["members"] if entry["name"] == name]
+        new = self._machine(entry)
+        self.members = [member for member in self.members if member.name != name] + [new]
+        return new
+
+    def _connect(self, member: Member, number: int) -> None:
+        """Give a member the addresses of its URLs, on cards of one bridge per network.
 
         The bridges are on the operator's machine, which is in all these networks.
         """
-        bridges: dict[IPv4Network | IPv6Network, str] = {}
-        for number, member in enumerate(self.members):
-            for card, address in enumerate(member.addresses):
-                length = PREFIX_LENGTHS[ip_address(address).version]
-                network = ip_network(f"{address}/{length}", strict=False)
-                if network not in bridges:
-                    bridges[network] = bridge = f"lan{len(bridges)}"
-                    self.operator.ip(
-                        f"link add name {bridge} type bridge",
-                        f"address add {network[1]}/{length} dev {bridge} nodad",
-                        f"link set {bridge} up",
-                    )
-                port = f"port{number}-{card}"
+        for card, address in enumerate(member.addresses):
+            length = PREFIX_LENGTHS[ip_address(address).version]
+            network = ip_network(f"{address}/{length}", strict=False)
+            if network not in self._bridges:
+                self._bridges[network] = bridge = f"lan{len(self._bridges)}"
                 self.operator.ip(
-                    f"link add name {port} type veth peer name eth{card} netns {member.pid}",
-                    f"link set {port} master {bridges[network]} up",
+                    f"link add name {bridge} type bridge",
+                    f"address add {network[1]}/{length} dev {bridge} nodad",
+                    f"link set {bridge} up",
                 )
-                # nodad: etcd cannot listen on an address that is still being probed for.
-                member.ip(
-                    f"address add {address}/{length} dev eth{card} nodad",
-                    f"link set eth{card} up",
-                )
+            port = f"port{number}-{card}"
+            self.operator.ip(
+                f"link add name {port} type veth peer name eth{card} netns {member.pid}",
+                f"link set {port} master {self._bridges[network]} up",
+            )
+            # nodad: etcd cannot listen on an address that is still being probed for.
+            member.ip(
+                f"address add {address}/{length} dev eth{card} nodad",
+                f"link set eth{card} up",
+            )
 
     @property
     def client_credential(self) -> Pair:
@@ -289,6 +328,18 @@ class Lab:
         for member in self.members:
             assert member.running, f"{member.name}: etcd has ended"
         return self.try_etcdctl("endpoint", "health", "--command-timeout=2s").returncode == 0
+
+    def imagegen(
+        self, *arguments: str, script: str = "", cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours as the operator would, beside the spec; or a script with ours."""
+        program = ("-c", script) if script else ("-m", "imagegen")
+        there = ("sh", "-c", 'cd "$0" && exec "$@"', str(cwd or self._built.parents[1]))
+        return subprocess.run(
+            self.operator.inside(*there, sys.executable, *program, *arguments),
+            capture_output=True, text=True, timeout=120,
+            env={"PATH": PATH, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
 
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script as the operator would: in the client folder, with etcdctl installed."""
