@@ -168,6 +168,23 @@ def certificates_pem(certificates: Iterable[x509.Certificate]) -> str:
     return "".join(item.public_bytes(Encoding.PEM).decode() for item in certificates)
 
 
+def revoked_in(crl_pem: str | None) -> Mapping[int, datetime]:
+    """The serials that a revocation list names, and since when; none without a list.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    if crl_pem is None:
+        return {}
+    entries = x509.load_pem_x509_crl(crl_pem.encode())
+    return {entry.serial_number: entry.revocation_date_utc for entry in entries}
+
+
+def crl_der(crl_pem: str) -> bytes:
+    """A revocation list as etcd reads it: from 3.6 on it takes no PEM."""
+    return x509.load_pem_x509_crl(crl_pem.encode()).public_bytes(Encoding.DER)
+
+
 def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> str:
     """A private key as PKCS#8 in PEM."""
     protection = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()

@@ -36,7 +36,7 @@ from imagegen.errors import ImagegenError, Problem, Severity
 from imagegen.fields import LOADER, nested_too_deep
 from imagegen.inspect import inspect_seed
 from imagegen.manifest import read_manifest
-from imagegen.output import CLIENT, MANIFEST, MEMBERS
+from imagegen.output import CLIENT, MANIFEST, MEMBERS, ROLLOUTS
 from imagegen.seed import read_seed
 
 _ISO_MAGIC = (32769, b"CD001")
@@ -144,8 +144,9 @@ def _check_cluster(directory: Path, now: datetime) -> Iterator[Problem]:
         path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
     }
     for path in sorted(present - listed - {MANIFEST}):
-        if path.startswith(f"{CLIENT}/"):
-            continue  # what an operator keeps beside their credentials is their own
+        # What an operator keeps beside their credentials is their own.
+        if path.partition("/")[0] in (CLIENT, *ROLLOUTS):
+            continue
         yield _error(directory / path, "is not in the manifest", "remove it, or build again")
     yield from _check_together(members)
     yield from _check_foreign_keys(members, directory)

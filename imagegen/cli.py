@@ -635,3 +635,9 @@ def packer_seed(
 
     for path in write_build_seed(directory):
         print(path)
+
+
+# At the end, for these share the options and helpers above.
+from imagegen.commands import certs  # noqa: E402  # see above
+
+app.add_typer(certs.app, name="certs")

@@ -307,12 +307,20 @@ class Cluster:
         """ETCD_INITIAL_CLUSTER_STATE: whether it makes the cluster, or comes into it."""
         return "existing" if self.joined(member) else "new"
 
-    def settings(self, member: Member, peer_common_name: str | None) -> Mapping[str, str]:
+    @property
+    def crl_path(self) -> str:
+        """Where each member keeps the list of revoked client certificates, if there is one."""
+        return f"{self.spec.pki.directory}/client-crl.der"
+
+    def settings(
+        self, member: Member, peer_common_name: str | None, *, crl: bool = False
+    ) -> Mapping[str, str]:
         """The member's ETCD_ variables, those of the lab first.
 
         With one CA for clients and peers, any client certificate would pass at
         the peer port too; there ``peer_common_name`` is the name the members'
-        certificates share and no client's has.
+        certificates share and no client's has. With ``crl`` clients are looked
+        up in the list at :attr:`crl_path`.
         """
         paths = self.credential_paths
         settings = {
@@ -338,6 +346,8 @@ class Cluster:
             settings["ETCD_WAL_DIR"] = self.spec.etcd.wal_directory
         if peer_common_name:
             settings["ETCD_PEER_CERT_ALLOWED_CN"] = peer_common_name
+        if crl:
+            settings["ETCD_CLIENT_CRL_FILE"] = self.crl_path
         if self.spec.etcd_version.minor < 5:
             # Both are the default from 3.5 on: a member that was cut off does
             # not disturb the leader when it returns; logs are one JSON object a line.

@@ -21,6 +21,8 @@ from imagegen.errors import ImagegenError, Problem, ProblemsError
 MANIFEST = "manifest.json"
 MEMBERS = "members"
 CLIENT = "client"
+#: Scripts for running members: of later commands, not of a build.
+ROLLOUTS = ("renew", "revoke", "rotate-ca")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from imagegen.certificates import (
     key_pem,
     misfits,
     private_key_in,
+    revoked_in,
 )
 from imagegen.cluster import Cluster, Member
 from imagegen.errors import ImagegenError, Problem, Severity, raise_errors
@@ -47,6 +48,9 @@ CA_BACKDATED = timedelta(hours=2)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateAuthority:
     """A CA by the name of its files: ``ca``, ``client-ca`` or ``peer-ca``.
+
+    Its certificate may be followed by others that members are to trust as well:
+    the first one signs.
 
     ``key_pem`` may be encrypted by a passphrase. It is None where the key is
     not ours to keep: a CA that the operator brings keeps its key where it is.
@@ -69,11 +73,26 @@ class MemberCredentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A CA on its way to another, in steps that overlap (:mod:`imagegen.rotation`).
+
+    ``name`` is that of the CA's files. ``other`` is the CA that does not sign
+    now: the new one in step 1, the old one after it.
+    """
+
+    name: str
+    step: int
+    other: CertificateAuthority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pki:
     """Every certificate and key of one cluster.
 
     With one CA, ``peer_ca`` is ``ca`` itself, and ``peer_common_name`` is the
     name by which etcd tells members from clients at the peer port.
+
+    ``crl_pem`` is the list of revoked client certificates; it only grows.
     """
 
     ca: CertificateAuthority
@@ -82,6 +101,16 @@ class Pki:
     client: Credential | None = None
     clients: Mapping[str, Credential] = field(default_factory=dict)
     peer_common_name: str | None = None
+    crl_pem: str | None = None
+    rotation: Rotation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """Leaves to sign anew although they fit, by role and owner; all others stay as they are."""
+
+    leaves: frozenset[tuple[Role, str]]
+    new_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +189,7 @@ def issue_pki(
     imported: Imported | None = None,
     now: datetime,
     reissue: bool = False,
+    renewal: Renewal | None = None,
     passphrase: bytes | None = None,
 ) -> Issued:
     """Every credential the cluster needs: stored ones that fit, brought ones, new ones.
@@ -167,13 +197,15 @@ def issue_pki(
     A stored certificate that fits is kept byte for byte. One that does not is
     an error, or with ``reissue`` signed anew for the same key. Nothing makes a
     second CA where there is a stored one, and no key is replaced but to follow
-    a changed ``pki.algorithm``.
+    a changed ``pki.algorithm``, a revocation, or a renewal that asks for it.
+    With ``renewal`` only its leaves are signed; what does not fit is a warning.
 
     Raises:
         ProblemsError: stored certificates do not fit, each with its reasons.
         ImagegenError: the CA's key is needed and missing, or stays shut.
     """
-    return _Issuing(cluster, stored, imported or Imported(), now, reissue, passphrase).run()
+    brought = imported or Imported()
+    return _Issuing(cluster, stored, brought, now, reissue, passphrase, renewal).run()
 
 
 @dataclass(slots=True)
@@ -181,7 +213,7 @@ class _Slot:
     """A place for one credential, and what is there for it so far."""
 
     leaf: Leaf
-    authority: _Authority
+    authority: Signer
     stored: Credential | None
     brought: Credential | None
     #: Why the stored one cannot stay; nothing is signed before all are known.
@@ -190,7 +222,7 @@ class _Slot:
     key: PrivateKey | None = None
 
 
-class _Authority:
+class Signer:
     """A CA at work: parsed once, its key opened when something must be signed."""
 
     def __init__(self, authority: CertificateAuthority, passphrase: bytes | None) -> None:
@@ -207,6 +239,7 @@ class _Authority:
 
     @cached_property
     def key(self) -> PrivateKey:
+        """Its private key; ImagegenError if it is missing, shut, or another's."""
         name, text = self.authority.name, self.authority.key_pem
         if text is None:
             raise ImagegenError(
@@ -234,6 +267,7 @@ class _Authority:
 
     @cached_property
     def identifier(self) -> x509.AuthorityKeyIdentifier:
+        """What leaves say of who signed them."""
         own = extension_of(self.certificate, x509.SubjectKeyIdentifier)
         if own is None:
             key = self.certificate.public_key()
@@ -259,7 +293,7 @@ class _Authority:
         if leaf.sans:
             names = x509.SubjectAlternativeName(map(_general_name, leaf.sans))
             builder = builder.add_extension(names, critical=False)
-        return certificates_pem([builder.sign(self.key, _digest_for(self.key))])
+        return certificates_pem([builder.sign(self.key, digest_for(self.key))])
 
 
 def new_authority(
@@ -269,11 +303,14 @@ def new_authority(
     algorithm: str,
     days: int,
     now: datetime,
+    number: int = 1,
     passphrase: bytes | None = None,
 ) -> CertificateAuthority:
-    """A self-signed CA that may sign leaves, and no further CA."""
+    """A self-signed CA that may sign leaves, and no further CA; the ``number``-th of its name."""
     key = KEY_MAKERS[algorithm]()
     purpose = {"ca": "etcd CA", "client-ca": "etcd client CA", "peer-ca": "etcd peer CA"}[name]
+    if number > 1:
+        purpose += f" {number}"
     builder = _builder(
         purpose, key.public_key(), now - CA_BACKDATED, now + timedelta(days=days), cluster
     )
@@ -281,7 +318,7 @@ def new_authority(
         builder.issuer_name(_name(purpose, cluster))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .sign(key, _digest_for(key))
+        .sign(key, digest_for(key))
     )
     return CertificateAuthority(
         name=name, certificate_pem=certificates_pem([certificate]), key_pem=key_pem(key, passphrase)
@@ -340,7 +377,8 @@ _LEAF_KEY_USAGE = {
 }
 
 
-def _digest_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
+def digest_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
+    """What a signature by this key is over, beside the key's own choice."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None  # Ed25519 brings its own
     strong = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256
@@ -358,6 +396,7 @@ class _Issuing:
         now: datetime,
         reissue: bool,
         passphrase: bytes | None,
+        renewal: Renewal | None = None,
     ) -> None:
         self.cluster = cluster
         self.plan = cluster.spec.pki
@@ -366,6 +405,8 @@ class _Issuing:
         self.now = now.replace(microsecond=0)  # a certificate counts whole seconds
         self.reissue = reissue
         self.passphrase = passphrase
+        self.renewal = renewal
+        self.revoked = revoked_in(stored.crl_pem if stored else None)
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         # Left over from layout shared, where all members had one.
@@ -389,7 +430,9 @@ class _Issuing:
             peer_ca = self.authority("peer-ca", brought.peer_ca, second)
         slots = list(self.slots(ca, peer_ca))
         for slot in slots:
-            if slot.stored and not slot.brought:
+            if slot.brought:
+                self.check_brought(slot, slot.brought)
+            elif slot.stored:
                 self.examine(slot, slot.stored)
         raise_errors(self.problems)
         done = {(slot.leaf.role, slot.leaf.owner): self.fill(slot) for slot in slots}
@@ -441,11 +484,11 @@ class _Issuing:
         name: str,
         brought: CertificateAuthority | None,
         stored: CertificateAuthority | None,
-    ) -> _Authority:
+    ) -> Signer:
         if brought is not None:
             return self.brought_authority(replace(brought, name=name), stored)
         if stored is not None:
-            found = _Authority(stored, self.passphrase)
+            found = Signer(stored, self.passphrase)
             hint = "no leaf outlives its CA: make another PKI with another --pki"
             faults = date_faults(found.certificate, self.now, hint)
             self.problems += (replace(fault, where=name) for fault in faults)
@@ -459,17 +502,17 @@ class _Issuing:
             now=self.now,
             passphrase=self.passphrase,
         )
-        return _Authority(made, self.passphrase)
+        return Signer(made, self.passphrase)
 
     def brought_authority(
         self, brought: CertificateAuthority, stored: CertificateAuthority | None
-    ) -> _Authority:
+    ) -> Signer:
         """The operator's CA. Its key signs here and stays where it is: never copied."""
-        found = _Authority(brought, self.passphrase)
+        found = Signer(brought, self.passphrase)
         kept = replace(brought, key_pem=None)
         if stored is None:
             self.notes.append(f"{brought.name}: taken from pki.imports")
-        elif _same_authority(found.certificate, _Authority(stored, None).certificate):
+        elif _same_authority(found.certificate, Signer(stored, None).certificate):
             kept = replace(kept, key_pem=stored.key_pem)
             found.authority = replace(brought, key_pem=brought.key_pem or stored.key_pem)
         elif not self.reissue:
@@ -486,7 +529,7 @@ class _Issuing:
         found.kept = kept
         return found
 
-    def slots(self, ca: _Authority, peer_ca: _Authority) -> Iterator[_Slot]:
+    def slots(self, ca: Signer, peer_ca: Signer) -> Iterator[_Slot]:
         brought, stored = self.imported, self.stored
         for member in self.cluster.members:
             ours = stored.members.get(member.name) if stored else None
@@ -514,9 +557,22 @@ class _Issuing:
         for leaf in named:
             yield _Slot(leaf, ca, stored.clients.get(leaf.owner) if stored else None, None)
 
+    def check_brought(self, slot: _Slot, brought: Credential) -> None:
+        """The operator may not bring back what was revoked."""
+        if certificates_in(brought.certificate_pem)[0].serial_number in self.revoked:
+            self.problems.append(
+                Problem(
+                    where=str(slot.leaf),
+                    what="the one in pki.imports is revoked",
+                    hint="bring another, or leave it out to have one signed",
+                )
+            )
+
     def examine(self, slot: _Slot, stored: Credential) -> None:
         """Find out whether the stored credential may stay."""
         leaf, where = slot.leaf, str(slot.leaf)
+        renewal = self.renewal
+        renewed = renewal is not None and (leaf.role, leaf.owner) in renewal.leaves
         try:
             slot.key = private_key_in(stored.key_pem)
         except ValueError as error:
@@ -534,6 +590,11 @@ class _Issuing:
         except ValueError as error:
             slot.reasons.append(f"its file {error}")
         else:
+            if certificate.serial_number in self.revoked:
+                # Whoever has it must not get a new one for the key they have.
+                slot.reasons.append("the one before is revoked")
+                slot.key = None
+                return
             slot.reasons += misfits(
                 certificate,
                 slot.key,
@@ -542,19 +603,29 @@ class _Issuing:
                 self.plan.algorithm,
                 self.now,
             )
+            if renewed:
+                slot.reasons.append("renewed")
             if not slot.reasons:
                 self.examine_end(slot, certificate)
         shared = stored.key_pem in self.shared_keys
         if shared:
             slot.reasons.append("its key is another member's too")
-        if self.reissue:
-            if shared or algorithm_of(slot.key.public_key()) != self.plan.algorithm:
+        if self.reissue or renewed:
+            other = algorithm_of(slot.key.public_key()) != self.plan.algorithm
+            if shared or other or (renewal is not None and renewal.new_keys):
                 slot.key = None
             return
         self.problems += (
-            Problem(where=where, what=reason, hint="pass --reissue to sign a new certificate")
+            Problem(
+                where=where,
+                what=reason,
+                hint="pass --reissue to sign a new certificate",
+                severity=Severity.WARNING if renewal else Severity.ERROR,
+            )
             for reason in slot.reasons
         )
+        if renewal:
+            slot.reasons = []
 
     def examine_end(self, slot: _Slot, certificate: x509.Certificate) -> None:
         """A leaf that fits but ends soon: renew it if asked and if that gains time."""
@@ -589,8 +660,8 @@ class _Issuing:
 
     def issued(
         self,
-        ca: _Authority,
-        peer_ca: _Authority,
+        ca: Signer,
+        peer_ca: Signer,
         done: Mapping[tuple[Role, str], Credential],
     ) -> Issued:
         members = {}
@@ -624,6 +695,8 @@ class _Issuing:
             client=clients.pop("client", None),
             clients=clients,
             peer_common_name=name,
+            crl_pem=self.stored.crl_pem if self.stored else None,
+            rotation=self.stored.rotation if self.stored else None,
         )
         return Issued(pki=pki, notes=tuple(self.notes), warnings=tuple(self.problems))
 

@@ -7,6 +7,7 @@ string, the commonest fault of hand-made seeds, cannot leave this module.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from imagegen import __version__, guest
-from imagegen.certificates import describe
+from imagegen.certificates import crl_der, describe
 from imagegen.cluster import Cluster, Member, hex_id
 from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
@@ -182,7 +183,7 @@ def own_paths(cluster: Cluster) -> frozenset[str]:
     """Every file on a member that is ours to write, whatever the spec says else."""
     paths = cluster.credential_paths
     units = (guest.FIRSTBOOT_UNIT, guest.KEYS_UNIT, guest.ETCD_DROPIN)
-    certificates = (paths.ca, paths.server, paths.peer_ca, paths.peer)
+    certificates = (paths.ca, paths.server, paths.peer_ca, paths.peer, cluster.crl_path)
     keys = (paths.server_key, paths.peer_key)
     ours = {*units, *certificates, *keys, guest.ETCD_DEFAULTS, "/etc/hosts"}
     if disk := cluster.spec.data_disk:
@@ -234,7 +235,11 @@ def _guest_files(
         keys = private_keys(cluster, credentials)
         files += [_file(path, text, "0600") for path, text in keys.items()]
 
-    settings = cluster.settings(member, pki.peer_common_name)
+    if pki.crl_pem:
+        crl = base64.b64encode(crl_der(pki.crl_pem)).decode()
+        files.append(_file(cluster.crl_path, crl, "0644") | {"encoding": "b64"})
+
+    settings = cluster.settings(member, pki.peer_common_name, crl=pki.crl_pem is not None)
     text = templates.render("etcd.env.j2", cluster=cluster, member=member, settings=settings)
     _compare("etcd.env.j2", parse_env(text), settings)
     files.append(_file(guest.ETCD_DEFAULTS, text, "0644"))

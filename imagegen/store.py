@@ -7,6 +7,10 @@
         members/NAME/server.pem, server-key.pem, peer.pem, peer-key.pem
         clients/client.pem, client-key.pem, NAME.pem, NAME-key.pem
 
+``client-crl.pem`` lists the clients' certificates that were revoked. While a CA is
+being replaced, ``rotation.json``, ``rotation-ca.pem`` and ``rotation-ca-key.pem`` say
+how far that is and keep the CA that does not sign.
+
 With one CA (layouts ``lab`` and ``shared``) it is ``ca.pem`` and
 ``ca-key.pem``, and a member has ``member.pem`` and ``member-key.pem``.
 
@@ -35,14 +39,23 @@ from pathlib import Path
 from typing import Any
 
 from imagegen import __version__
-from imagegen.certificates import Credential
+from imagegen.certificates import Credential, revoked_in
 from imagegen.cluster import Cluster, Identity, Joined, RecordedMember, Restored, hex_id
 from imagegen.errors import ImagegenError, Problem, ProblemsError, Severity
-from imagegen.pki import CertificateAuthority, MemberCredentials, Pki, members_common_name
+from imagegen.pki import (
+    CertificateAuthority,
+    MemberCredentials,
+    Pki,
+    Rotation,
+    members_common_name,
+)
 from imagegen.spec import Spec
 
 FORMAT = 1
 RECORD = "cluster.json"
+CRL = "client-crl.pem"
+ROTATION = "rotation.json"
+ROTATION_CA = "rotation-ca"
 CURRENT = "current"
 GENERATIONS = "generations"
 #: Being written; whatever is found here was interrupted and never current.
@@ -412,8 +425,23 @@ class Store:
             client=clients.pop("client", None),
             clients=clients,
             peer_common_name=name,
+            crl_pem=_crl(base / CRL),
+            rotation=_rotation(base),
         )
         return Stored(record=record, pki=pki, warnings=tuple(self._exposed(base)))
+
+    def clients_ever(self) -> dict[str, set[str]]:
+        """Every certificate that a client ever had here, as PEM texts by the client's name.
+
+        A renewed certificate replaces another that is good until its own end.
+        """
+        ever: dict[str, set[str]] = {}
+        with _explained(self.path):
+            for number in self._generations():
+                for path in (self.path / GENERATIONS / str(number) / "clients").glob("*.pem"):
+                    if not path.name.endswith("-key.pem"):
+                        ever.setdefault(path.stem, set()).add(_text(path))
+        return ever
 
     def _record(self, path: Path) -> Record:
         try:
@@ -466,6 +494,7 @@ class Store:
                 members={**old.members, **pki.members},
                 client=pki.client or old.client,
                 clients={**old.clients, **pki.clients},
+                crl_pem=pki.crl_pem or old.crl_pem,
             )
         files = _files(record, pki)
         if stored is not None and files == _files(stored.record, stored.pki):
@@ -555,7 +584,13 @@ def _damaged(path: Path, what: str) -> ImagegenError:
 def _files(record: Record, pki: Pki) -> dict[str, str]:
     """Every file of a generation, by its path in it."""
     files = {RECORD: record.to_json()}
-    for authority in (pki.ca, pki.peer_ca):
+    authorities = [pki.ca, pki.peer_ca]
+    if pki.crl_pem:
+        files[CRL] = pki.crl_pem
+    if rotation := pki.rotation:
+        files[ROTATION] = json.dumps({"ca": rotation.name, "step": rotation.step}) + "\n"
+        authorities.append(replace(rotation.other, name=ROTATION_CA))
+    for authority in authorities:
         files[f"{authority.name}.pem"] = authority.certificate_pem
         if authority.key_pem is not None:
             files[f"{authority.name}-key.pem"] = authority.key_pem
@@ -582,6 +617,32 @@ def _authority(base: Path, name: str) -> CertificateAuthority:
         # Brought by the operator, or taken offline: only signing needs it.
         key_pem=_text(key) if key.exists() else None,
     )
+
+
+def _crl(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    text = _text(path)
+    try:
+        revoked_in(text)
+    except ValueError:
+        # Never taken for an empty list: whoever was revoked would be let in again.
+        raise _damaged(path, "is no revocation list") from None
+    return text
+
+
+def _rotation(base: Path) -> Rotation | None:
+    path = base / ROTATION
+    if not path.exists():
+        return None
+    try:
+        document = json.loads(_text(path))
+        name, step = document["ca"], document["step"]
+        if name not in ("ca", "client-ca", "peer-ca") or step not in (1, 2, 3):
+            raise ValueError
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(path, "does not say which step a rotation is at") from None
+    return Rotation(name=name, step=step, other=_authority(base, ROTATION_CA))
 
 
 def _member(directory: Path, one_ca: bool) -> MemberCredentials:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ NAMES = (
     "imagegen-keys.path.j2",
     "data-disk.mount.j2",
     "firstboot.py",
+    "apply.sh.j2",
 )
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -131,6 +133,8 @@ class Templates:
             yaml_block=yaml_block,
             env=quote_env,
             unit=_unit_word,
+            shell=shlex.quote,
+            here_document=_here_document,
         )
         return environment
 
@@ -170,6 +174,13 @@ def _unit_word(value: str) -> str:
     if not value or re.search(r"[\s\"'\\]", value):
         raise ValueError(f"{value!r} does not fit into a unit file as one word")
     return value.replace("%", "%%")
+
+
+def _here_document(value: str) -> str:
+    """Text for a shell's here-document that ends at a line of END."""
+    if "END" in value.splitlines() or not value.endswith("\n"):
+        raise ValueError("a text does not fit into a here-document")
+    return value
 
 
 def export_templates(directory: Path) -> list[Path]:

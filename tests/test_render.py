@@ -225,6 +225,7 @@ def test_every_path_of_ours_is_known():
         cluster, _ = built(example)
         written = set(files_of(documents(example, secrets="split")))
         written |= set(files_of(documents(example)))
+        written.add(cluster.crl_path)  # once a client is revoked
         written -= {f["path"] for f in cluster.spec.extra_user_data.get("write_files", ())}
         assert own_paths(cluster) == written
 

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -163,7 +164,8 @@ class Member(Machine):
         for file in yaml.safe_load(user_data)["write_files"]:
             path = folder / file["path"].lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file["content"])
+            content = file["content"].encode()
+            path.write_bytes(b64decode(content) if file.get("encoding") == "b64" else content)
             path.chmod(int(file["permissions"], 8))
 
     @property
@@ -223,6 +225,12 @@ class Member(Machine):
         """How far first boot says it has come."""
         found: dict[str, Any] = json.loads((self.folder / guest.RESULT.lstrip("/")).read_text())
         return found
+
+    def stop(self) -> None:
+        """SIGTERM, as systemd stops it: a leader hands over before it goes."""
+        if self._etcd:
+            self._etcd.terminate()
+            self._etcd.wait(30)
 
     def kill(self) -> None:
         """SIGKILL: etcd has no time to say goodbye."""
