@@ -12,18 +12,28 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagegen import __version__
 from imagegen.commands import status
+from imagegen.commands.certs import app as certs_app
 from imagegen.commands.member import app as member_app
+from imagegen.commands.shared import (
+    NowOption,
+    PassphraseOption,
+    PkiOption,
+    SecretsOption,
+    TemplatesOption,
+    parse_now,
+    read_passphrase,
+    say_problems,
+)
 from imagegen.commands.snapshot import app as snapshot_app
 from imagegen.encodings import Encoding, encoded
 from imagegen.errors import ImagegenError, Problem, Severity
@@ -43,6 +53,7 @@ templates_app = typer.Typer(help="The templates behind the documents.", no_args_
 app.add_typer(templates_app, name="templates")
 packer_app = typer.Typer(help="Golden images that a seed finishes.", no_args_is_help=True)
 app.add_typer(packer_app, name="packer")
+app.add_typer(certs_app, name="certs")
 app.add_typer(member_app, name="member")
 app.add_typer(snapshot_app, name="snapshot")
 
@@ -53,14 +64,6 @@ class Document(StrEnum):
     USER_DATA = "user-data"
     META_DATA = "meta-data"
     NETWORK_CONFIG = "network-config"
-
-
-class Secrets(StrEnum):
-    """How private keys reach the members."""
-
-    EMBED = "embed"
-    SPLIT = "split"
-    EXTERNAL = "external"
 
 
 def main() -> None:
@@ -79,54 +82,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def say_problems(problems: Iterable[Problem], *, file: TextIO | None = None) -> None:
-    """Print problems, warnings too, to standard error or elsewhere; a shared hint once."""
-    listed = list(problems)
-    for index, problem in enumerate(listed):
-        if listed[index + 1 : index + 2] and listed[index + 1].hint == problem.hint:
-            problem = replace(problem, hint="")
-        print(problem, file=file or sys.stderr)
-
-
-def parse_now(text: str | None) -> datetime:
-    """The clock of this run: ``--now``, else SOURCE_DATE_EPOCH, else the time.
-
-    Raises:
-        ImagegenError: either is not a time.
-    """
-    from imagegen.fields import parse_instant
-
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        if text:
-            return parse_instant(text).replace(microsecond=0)
-        if epoch:
-            return datetime.fromtimestamp(int(epoch), tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        name = "--now" if text else "SOURCE_DATE_EPOCH"
-        hint = "RFC 3339, such as 2026-12-01T00:00:00Z" if text else "seconds since 1970"
-        raise ImagegenError(f"{name}: {text or epoch!r} is not a time", hint=hint) from None
-    return datetime.now(tz=UTC).replace(microsecond=0)
-
-
-def read_passphrase(file: Path | None) -> bytes | None:
-    """The CA keys' passphrase, from a file or from IMAGEGEN_CA_PASSPHRASE.
-
-    Raises:
-        ImagegenError: the file cannot be read, or is empty.
-    """
-    if file is None:
-        value = os.environ.get("IMAGEGEN_CA_PASSPHRASE")
-        return value.encode() if value else None
-    try:
-        passphrase = file.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise ImagegenError(f"cannot read: {error.strerror}", where=str(file)) from None
-    if not passphrase:
-        raise ImagegenError("holds no passphrase", where=str(file), hint="its first line counts")
-    return passphrase
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"imagegen {__version__}")
@@ -140,30 +95,6 @@ def imagegen(
     ] = False,
 ) -> None:
     """From one cluster spec to N self-configuring etcd members."""
-
-
-# --- options that several commands share ---------------------------------------------
-
-PkiOption = Annotated[Path, typer.Option("--pki", help="Root of the stores, one per cluster.")]
-TemplatesOption = Annotated[
-    Path | None, typer.Option("--templates", help="Templates that replace shipped ones.")
-]
-NowOption = Annotated[str | None, typer.Option("--now", help="RFC 3339 time to use as now.")]
-PassphraseOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca-passphrase-file",
-        help="Passphrase of the CA keys; or set IMAGEGEN_CA_PASSPHRASE.",
-    ),
-]
-
-
-SecretsOption = Annotated[
-    Secrets | None,
-    typer.Option(
-        help="How private keys reach the members; default: the spec, or what suits the target."
-    ),
-]
 
 
 @app.command()
@@ -635,9 +566,3 @@ def packer_seed(
 
     for path in write_build_seed(directory):
         print(path)
-
-
-# At the end, for these share the options and helpers above.
-from imagegen.commands import certs  # noqa: E402  # see above
-
-app.add_typer(certs.app, name="certs")

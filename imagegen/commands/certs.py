@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagegen.cli import (
+from imagegen.commands.shared import (
     NowOption,
     PassphraseOption,
     PkiOption,

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imagegen.commands.shared import (
+    NowOption,
+    PassphraseOption,
+    PkiOption,
+    TemplatesOption,
+    parse_now,
+    read_passphrase,
+    say_problems,
+)
 from imagegen.errors import ImagegenError
 
 if TYPE_CHECKING:
@@ -23,17 +32,11 @@ SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Cluster spec
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The member's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Root of the artifacts.")]
-PkiRoot = Annotated[Path, typer.Option("--pki", help="Root of the stores, one per cluster.")]
 Target = Annotated[list[str] | None, typer.Option(help="As of `imagegen build`; repeatable.")]
 Secrets = Annotated[str | None, typer.Option(help="embed, split or external, as of build.")]
-TemplatesOption = Annotated[Path | None, typer.Option("--templates", help="As of build.")]
 Reissue = Annotated[bool, typer.Option("--reissue", help="As of build.")]
-Now = Annotated[str | None, typer.Option("--now", help="RFC 3339 time to use as now.")]
 Wait = Annotated[
     float, typer.Option(help="Minutes to wait for the machine, to promote its member.", min=0)
-]
-PassphraseFile = Annotated[
-    Path | None, typer.Option("--ca-passphrase-file", help="Passphrase of the CA keys.")
 ]
 OUT, PKI = Path("out"), Path("pki")
 
@@ -52,13 +55,13 @@ def replace(
     wait: Wait = 0,
     dry_run: DryRun = False,
     output: Output = OUT,
-    pki: PkiRoot = PKI,
+    pki: PkiOption = PKI,
     target: Target = None,
     secrets: Secrets = None,
     templates: TemplatesOption = None,
     reissue: Reissue = False,
-    now: Now = None,
-    ca_passphrase_file: PassphraseFile = None,
+    now: NowOption = None,
+    ca_passphrase_file: PassphraseOption = None,
 ) -> None:
     """Give a member whose machine or disk is lost a new machine.
 
@@ -81,13 +84,13 @@ def add(
     wait: Wait = 0,
     dry_run: DryRun = False,
     output: Output = OUT,
-    pki: PkiRoot = PKI,
+    pki: PkiOption = PKI,
     target: Target = None,
     secrets: Secrets = None,
     templates: TemplatesOption = None,
     reissue: Reissue = False,
-    now: Now = None,
-    ca_passphrase_file: PassphraseFile = None,
+    now: NowOption = None,
+    ca_passphrase_file: PassphraseOption = None,
 ) -> None:
     """Bring in a member that is new in the spec.
 
@@ -107,12 +110,11 @@ def remove(
     spec: SpecArgument,
     name: NameArgument,
     dry_run: DryRun = False,
-    pki: PkiRoot = PKI,
-    now: Now = None,
+    pki: PkiOption = PKI,
+    now: NowOption = None,
 ) -> None:
     """Take a member out of the cluster; the spec may still have it."""
     from imagegen.build import load_spec
-    from imagegen.cli import parse_now
     from imagegen.membership import Act, move_leader, plan_remove
     from imagegen.membership import remove as take_off
     from imagegen.store import REMOVED, Store
@@ -158,7 +160,6 @@ def _join(
 ) -> None:
     """Everything that ends with a member promoted, from wherever an earlier run came to."""
     from imagegen.build import build_cluster, load_specs
-    from imagegen.cli import say_problems
     from imagegen.membership import Act
     from imagegen.store import Store
 
@@ -337,7 +338,6 @@ def _options(
     passphrase_file: Path | None,
 ) -> Options:
     from imagegen.build import Options
-    from imagegen.cli import parse_now, read_passphrase
     from imagegen.spec import SECRETS
 
     if secrets not in (None, *SECRETS):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from imagegen.commands.member import PkiRoot, SpecArgument
+from imagegen.commands.member import SpecArgument
+from imagegen.commands.shared import PkiOption, parse_now
 from imagegen.errors import ImagegenError
 
 app = typer.Typer(help="Snapshots of a running cluster.", no_args_is_help=True)
@@ -21,14 +22,13 @@ def save(
         str | None,
         typer.Option("--from", metavar="NAME", help="Member to ask; it needs no quorum."),
     ] = None,
-    pki: PkiRoot = Path("pki"),
+    pki: PkiOption = Path("pki"),
 ) -> None:
     """Save all the cluster holds, and check it; from a member that does not lead, if there is one.
 
     The file has no keys of ours in it, but all that clients wrote.
     """
     from imagegen.build import load_spec
-    from imagegen.cli import parse_now
     from imagegen.cluster import hex_id
     from imagegen.commands.member import hands_of, look_at, members_of, stored_in
     from imagegen.snapshot import save_snapshot

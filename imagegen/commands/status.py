@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagegen.commands.shared import PkiOption, say_problems
 from imagegen.errors import ImagegenError
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ def status(
         typer.Option(metavar="DURATION", help="Ask until healthy, at most 90s, 5m or 1h."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    pki: Annotated[Path, typer.Option("--pki", help="Root of the stores, one per cluster.")] = Path(
-        "pki"
-    ),
+    pki: PkiOption = Path("pki"),
 ) -> None:
     """Ask every member how it is, and name what is wrong. Exit status 0: healthy, 1: not.
 
@@ -53,7 +52,6 @@ def status(
     cluster.json, to be compared with next time.
     """
     from imagegen.build import read_text
-    from imagegen.cli import say_problems
     from imagegen.diagnosis import remember
     from imagegen.spec import parse_spec
     from imagegen.status import Subject
@@ -135,7 +133,6 @@ def _line(report: Report) -> str:
 
 def _show(report: Report) -> None:
     """The table and the verdict to standard output."""
-    from imagegen.cli import say_problems
     from imagegen.cluster import hex_id
 
     if sys.stdout.isatty():
