@@ -17,14 +17,18 @@ from pathlib import Path
 
 from . import drill
 from .cluster import Cluster
-from .drill import DRILLS
+from .drill import DRILLS as INCIDENTS
 from .host import BootError, find_mirror, install_packages
 from .image import RELEASES, build_image, default_cache
+from .life import LIFE, restored
 from .machine import GuestCrashedError
 from .network import Network, WebServer
 from .report import Report, Trial
-from .scenario import SCENARIOS
+from .scenario import SCENARIOS as ARRIVALS
 from .site import Site, example
+
+DRILLS = INCIDENTS | LIFE
+SCENARIOS = ARRIVALS | {"restored": restored}
 
 
 def main() -> int:

@@ -235,6 +235,8 @@ class Machine:
         self.name = name
         self.seed, self.bus, self.data_disk = seed, bus, data_disk
         self.keys = keys
+        self.extra: Path | None = None
+        """A further disk that is only read."""
         self.serial: str | None = None
         """What its firmware says is its serial number (SMBIOS type 1)."""
         self.image, self._network, self._directory = image, network, directory
@@ -393,6 +395,9 @@ class Machine:
             command += ["-drive", f"if=none,id=seed,format=raw,readonly=on,file={self.seed}"]
             for device in self.bus.devices:
                 command += ["-device", device]
+        if self.extra:
+            command += ["-drive", f"if=none,id=extra,format=raw,readonly=on,file={self.extra}"]
+            command += ["-device", "virtio-blk-pci,drive=extra"]
         if self.keys:
             node = (
                 f"driver=raw,node-name=keys,read-only=on,file.driver=file,file.filename={self.keys}"

@@ -52,5 +52,6 @@ class Site:
 
     def cluster(self, output: Path) -> Cluster:
         """Machines for the members of an output directory."""
-        directory = self.work / f"machines-{output.parent.parent.name}"
+        taken = len(list(self.work.glob("machines-*")))
+        directory = self.work / f"machines-{output.parent.parent.name}-{taken}"
         return Cluster(output, self.image, self.network, directory)
