@@ -514,7 +514,7 @@ class _Judging:
                 f"its data directory is that one's, and not this cluster's; {anew}",
             )
         urls = {url for entry in one.listed for url in entry.peer_urls}
-        known = {m.peer_url for m in self.record.members} | {
+        known = {m.peer_url for m in (*self.record.members, *self.record.present.values())} | {
             m.peer_url for m in self.cluster.members
         }
         if (urls and urls <= known) or (one.peer and one.peer.waiting):

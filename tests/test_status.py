@@ -17,11 +17,12 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import typer
 
 from imagegen.certificates import certificates_in
 from imagegen.client import Caller, RefusedError
 from imagegen.cluster import Cluster, cluster_id, hex_id, member_id
-from imagegen.commands.status import parse_duration
+from imagegen.commands.shared import parse_duration
 from imagegen.diagnosis import ACCIDENTAL, Report, judge, remember
 from imagegen.errors import Severity
 from imagegen.handshake import shown_certificates
@@ -709,7 +710,7 @@ def test_waiting_has_an_end(site):
 @pytest.mark.parametrize("wrong", ["5", "5 m", "m", "1d", "-1s", ""])
 def test_durations(wrong):
     assert [parse_duration(text) for text in ("90s", "5m", "1h")] == [90, 300, 3600]
-    with pytest.raises(ValueError, match="is no duration such as 90s, 5m or 1h"):
+    with pytest.raises(typer.BadParameter, match="is no duration such as 90s, 5m or 1h"):
         parse_duration(wrong)
 
 

@@ -14,6 +14,7 @@ from imagegen.commands.shared import (
     PassphraseOption,
     PkiOption,
     TemplatesOption,
+    parse_duration,
     parse_now,
     read_passphrase,
     say_problems,
@@ -36,7 +37,10 @@ Target = Annotated[list[str] | None, typer.Option(help="As of `imagegen build`; 
 Secrets = Annotated[str | None, typer.Option(help="embed, split or external, as of build.")]
 Reissue = Annotated[bool, typer.Option("--reissue", help="As of build.")]
 Wait = Annotated[
-    float, typer.Option(help="Minutes to wait for the machine, to promote its member.", min=0)
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Wait for the machine to promote its member, such as 10m."
+    ),
 ]
 OUT, PKI = Path("out"), Path("pki")
 
@@ -52,7 +56,7 @@ def replace(
         str | None,
         typer.Option("--id", help="ID of the member to replace, if it still answers."),
     ] = None,
-    wait: Wait = 0,
+    wait: Wait = None,
     dry_run: DryRun = False,
     output: Output = OUT,
     pki: PkiOption = PKI,
@@ -81,7 +85,7 @@ def replace(
 def add(
     spec: SpecArgument,
     name: NameArgument,
-    wait: Wait = 0,
+    wait: Wait = None,
     dry_run: DryRun = False,
     output: Output = OUT,
     pki: PkiOption = PKI,
@@ -154,7 +158,7 @@ def _join(
     options: Options,
     plan: Any,
     dry_run: bool,
-    wait: float,
+    wait: str | None,
     *,
     new: bool = False,
 ) -> None:
@@ -163,6 +167,7 @@ def _join(
     from imagegen.membership import Act
     from imagegen.store import Store
 
+    seconds = parse_duration(wait) if wait else 0
     [loaded] = load_specs([spec], options)
     store = Store(options.pki, loaded.spec.cluster)
     stored_in(store)  # before the lock makes a directory
@@ -192,12 +197,12 @@ def _join(
     member = next(m for m in built.cluster.members if m.name == name)
     folder = built.directory / "members" / name
     print(f"wrote {folder} (instance-id {member.instance_id})")
-    if _promoted(hands, loaded, store, name, member.member_id, wait * 60):
+    if _promoted(hands, loaded, store, name, member.member_id, seconds):
         _remember_vote(store, who, options)
         return
     if wait:
         raise ImagegenError(
-            f"is not in sync after {wait:g} minutes", where=name, hint="run this again to go on"
+            f"is not in sync after {wait}", where=name, hint="run this again to go on"
         )
     print(
         f"\nNext:\n  1. Attach what is in {folder} to the new machine, and power it on.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -70,6 +71,19 @@ def read_passphrase(file: Path | None) -> bytes | None:
     if not passphrase:
         raise ImagegenError("holds no passphrase", where=str(file), hint="its first line counts")
     return passphrase
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str) -> int:
+    """``90s``, ``5m`` or ``1h`` in seconds; wrong usage if it is none of them."""
+    match = re.fullmatch(r"(\d{1,6})([smh])", text)
+    if not match:
+        raise typer.BadParameter(
+            f"{text!r} is no duration such as 90s, 5m or 1h", param_hint="--wait"
+        )
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 # --- options that several commands share ---------------------------------------------

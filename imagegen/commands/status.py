@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagegen.commands.shared import PkiOption, say_problems
+from imagegen.commands.shared import PkiOption, parse_duration, say_problems
 from imagegen.errors import ImagegenError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks while waiting.
 ASK_EVERY = 2.0
-SECONDS = {"s": 1, "m": 60, "h": 3600}
 COLUMNS = (
     "member", "state", "tls", "id", "term", "index", "revision", "database", "version", "days left",
 )  # fmt: skip
@@ -56,10 +54,7 @@ def status(
     from imagegen.spec import parse_spec
     from imagegen.status import Subject
 
-    try:
-        seconds = None if wait is None else parse_duration(wait)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--wait") from None
+    seconds = None if wait is None else parse_duration(wait)
     # Not load_spec: what it imports may have expired, and that is for us to say.
     parsed, _ = parse_spec(read_text(spec), source=str(spec))
     subject = Subject.of(parsed, pki)
@@ -75,14 +70,6 @@ def status(
         print(f"warning: not kept for next time: {error}", file=sys.stderr)
     if not report.healthy:
         raise typer.Exit(1)
-
-
-def parse_duration(text: str) -> int:
-    """``90s``, ``5m`` or ``1h`` in seconds; ValueError if it is none of them."""
-    match = re.fullmatch(r"(\d{1,6})([smh])", text)
-    if not match:
-        raise ValueError(f"{text!r} is no duration such as 90s, 5m or 1h")
-    return int(match[1]) * SECONDS[match[2]]
 
 
 def _now() -> datetime:

@@ -144,7 +144,7 @@ def test_a_lost_member_is_replaced_under_load(version, tmp_path):
             new = lab.new_machine("c")
             assert new.settings["ETCD_INITIAL_CLUSTER_STATE"] == "existing"
             new.boot()
-            assert "it has a vote" in command(lab, "replace", "cluster.yaml", "c", "--wait", "1")
+            assert "it has a vote" in command(lab, "replace", "cluster.yaml", "c", "--wait", "1m")
         lab.wait_until_healthy()
         assert_kept(lab, acknowledged, new)
 
@@ -218,7 +218,7 @@ def test_killed_between_every_two_steps(version, tmp_path):
         new.boot()
         eventually(lambda: listed(lab).get("c") == learner, "c has started")
         killed(lab, "before", "promote", *replace)
-        killed(lab, "after", "promote", *replace, "--wait", "1")
+        killed(lab, "after", "promote", *replace, "--wait", "1m")
         assert not record(tmp_path).joined["c"].promoted
         assert "nothing to do" in command(lab, *replace)
         assert record(tmp_path).joined["c"].promoted
@@ -244,7 +244,7 @@ def test_a_learner_that_went_away_gets_no_vote(tmp_path):
         assert again.member_id != new.member_id
         again.boot()
         # The same command again does not throw the new one away.
-        command(lab, *replace, "--id", f"{new.member_id:x}", "--wait", "1")
+        command(lab, *replace, "--id", f"{new.member_id:x}", "--wait", "1m")
         assert listed(lab)["c"] == again.member_id
         lab.wait_until_healthy()
 
@@ -309,7 +309,7 @@ def test_grow_and_shrink(version, tmp_path):
         command(lab, "add", "cluster.yaml", "d")
         new = lab.new_machine("d")
         new.boot()
-        command(lab, "add", "cluster.yaml", "d", "--wait", "1")
+        command(lab, "add", "cluster.yaml", "d", "--wait", "1m")
         lab.wait_until_healthy()
         assert listed(lab) == {**ids, "d": new.member_id}
         after = documents(tmp_path)
