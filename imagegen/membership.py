@@ -27,7 +27,8 @@ from imagegen.versions import CORRUPTING, corrupts, hop_problems
 
 T = TypeVar("T")
 
-#: Seconds for members to agree on who they are; a lagging one of etcd 3.4 answers from memory.
+#: Seconds for members to agree on who leads, and on who they are: a lagging one of etcd 3.4
+#: answers from memory.
 AGREE = 10.0
 #: Seconds: etcd takes no change before all its connections have stood for five.
 SETTLE = 30.0
@@ -147,6 +148,10 @@ def look(
         if foreign:
             raise ProblemsError(foreign)
         lists = [members for _, members, _ in answers.values() if members]
+        if not lists and time.monotonic() < end:
+            # With the leader lost, the others take some seconds to elect another.
+            sleep(0.5)
+            continue
         if not lists:
             raise ProblemsError(
                 Problem(

@@ -51,9 +51,12 @@ def replaced(cluster: Cluster, site: Site) -> str:
     with writing(cluster, site.work / "replaced.log") as writer:
         lost.machine.power_off()
         lost.machine.wipe()
+        before = len(writer.writes().acknowledged)
+        cluster.wait(
+            lambda: len(writer.writes().acknowledged) > before + 3, "writes go on", LATER_BOOT
+        )
         plan = imagegen(cluster, site, "member", "replace", "spec.yaml", lost.name, "--dry-run")
         require("remove" in plan, f"the plan: {plan}")
-        cluster.wait(lambda: writer.writes().acknowledged, "writes go on", 60)
         imagegen(cluster, site, "member", "replace", "spec.yaml", lost.name)
         lost.machine.power_on()
         lost.machine.wait_for_line(
