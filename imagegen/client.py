@@ -245,6 +245,17 @@ class Caller:
                 yield base64.b64decode(said["result"].get("blob", ""))
 
 
+def caller_of(store: Path, timeout: float = TIMEOUT) -> Caller:
+    """The client of a store, the directory of one cluster; its files are looked at when used."""
+    one_ca = (store / "ca.pem").exists()
+    return Caller(
+        ca=store / ("ca.pem" if one_ca else "client-ca.pem"),
+        certificate=store / "clients/client.pem",
+        key=store / "clients/client-key.pem",
+        timeout=timeout,
+    )
+
+
 def reason_of(error: Exception, timeout: float = TIMEOUT) -> str:
     """Why there was no answer, in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):

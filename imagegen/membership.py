@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeVar
 
 from imagegen.client import Caller, ListedMember, RefusedError, Status, UnreachableError
@@ -107,16 +106,6 @@ class Subject:
             or listed.name == self.name
             or self.peer_url in listed.peer_urls
         )
-
-
-def caller_of(store: Path) -> Caller:
-    """The client of a store; its files are looked at when they are used."""
-    one_ca = (store / "ca.pem").exists()
-    return Caller(
-        ca=store / ("ca.pem" if one_ca else "client-ca.pem"),
-        certificate=store / "clients/client.pem",
-        key=store / "clients/client-key.pem",
-    )
 
 
 # --- looking --------------------------------------------------------------------------

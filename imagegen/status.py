@@ -30,6 +30,7 @@ from imagegen.client import (
     RefusedError,
     Status,
     UnreachableError,
+    caller_of,
 )
 from imagegen.cluster import Cluster, Identity, Member
 from imagegen.errors import ImagegenError
@@ -123,14 +124,7 @@ class Subject:
 
     def caller(self, timeout: float) -> Caller:
         """Who asks at client ports."""
-        one_ca = self.stored.pki.ca is self.stored.pki.peer_ca
-        clients = self.store / "clients"
-        return Caller(
-            self.store / ("ca.pem" if one_ca else "client-ca.pem"),
-            clients / "client.pem",
-            clients / "client-key.pem",
-            timeout,
-        )
+        return caller_of(self.store, timeout)
 
     def peer_caller(self, member: Member, timeout: float) -> Caller | None:
         """Who asks at a member's peer port; None where the store has no key for it.

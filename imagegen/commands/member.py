@@ -427,7 +427,8 @@ def _cluster(loaded: LoadedSpec, record: Record) -> Cluster:
 
 def hands_of(store: Store) -> Hands:
     """The store's client, with a voice and the time to wait."""
-    from imagegen.membership import Hands, caller_of
+    from imagegen.client import caller_of
+    from imagegen.membership import Hands
 
     return Hands(caller=caller_of(store.path), say=print, sleep=time.sleep)
 
