@@ -57,12 +57,16 @@ def yaml_scalar(value: object) -> str:
 
 def _flow(value: object) -> str:
     if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{yaml_scalar(k)}: {yaml_scalar(v)}" for k, v in value.items()) + "}"
-        )
+        return "{" + ", ".join(f"{_key(k)}: {yaml_scalar(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(yaml_scalar, value)) + "]"
     return json.dumps(value)  # numbers, true, false and null
+
+
+def _key(value: object) -> str:
+    """A mapping's key; a long one must be marked as such (YAML 1.1, 7.3.3, "simple keys")."""
+    text = yaml_scalar(value)
+    return text if len(text) < 1000 else f"? {text} "
 
 
 def yaml_text(value: str, indent: int) -> str:

@@ -71,7 +71,7 @@ class Site:
             "extra_addresses: [127.0.0.1]}\n"
             for m in (self.members[:1] if address else self.members)
         )
-        return f"cluster: icc-etcd\ntoken: {self.lab.token}\n{more}\nmembers:\n{listed}{members}"
+        return f"cluster: icc-etcd\ntoken: '{self.lab.token}'\n{more}\nmembers:\n{listed}{members}"
 
     def cluster_of(self, text: str) -> Cluster:
         return make_cluster(text)

@@ -153,9 +153,11 @@ def test_the_same_documents_give_the_same_bytes(target):
 @pytest.mark.parametrize("example", RENDERED)
 @pytest.mark.parametrize("secrets", SECRETS)
 def test_every_example_fits_everywhere(target, example, secrets):
-    """No example is too large for a platform, nor near it."""
+    """No example is too large for a platform; near it is only what uses every option, on EC2."""
     documents = node(example, secrets)
-    assert not list(size_problems(load_target(target), documents, package(target, documents)))
+    found = list(size_problems(load_target(target), documents, package(target, documents)))
+    assert not [problem for problem in found if problem.severity is Severity.ERROR]
+    assert not found or (target, example) == ("ec2", "hardened")
 
 
 @pytest.mark.parametrize("name", CLOUDS + DISKS)
@@ -869,7 +871,9 @@ def test_an_error_of_size_counts_what_the_operator_adds(tmp_path):
         build_rsa(tmp_path, text, secrets="split")
     first = caught.value.problems[0]
     [size] = re.findall(r"no extra_user_data: ([\d,]+) bytes", first.hint)
-    assert int(size.replace(",", "")) < 12_500
+    noisy = int(re.findall(r"([\d,]+) bytes, and it takes", first.what)[0].replace(",", ""))
+    # Chance does not compress: what it takes less is what it was, at least.
+    assert noisy - int(size.replace(",", "")) >= 12_000
     assert re.search(r"adds: /etc/mine [\d,]+, ", first.what)
     assert "pki.algorithm" not in first.hint
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imagegen.errors import ImagegenError
@@ -42,6 +42,8 @@ def test_any_text_survives_as_content(text, indent):
         assert yaml.safe_load(document) == {"content": [{"key": text}]}
 
 
+@settings(deadline=None)
+@example({"\u0100" * 400: None})
 @given(
     st.recursive(
         TEXT | st.integers() | st.booleans() | st.none(),
