@@ -44,7 +44,9 @@ class Case:
         spec.write_text(self.spec)
         # The real time: etcd compares certificates with its own clock.
         now = datetime.now(UTC)
-        options = Options(now=now, output=folder / "out", pki=folder / "pki", targets=())
+        options = Options(
+            now=now, output=folder / "out", pki=folder / "pki", targets=(), secrets="embed"
+        )
         return build_cluster(load_spec(spec, now=now), options).directory
 
     def form(self, folder: Path) -> AbstractContextManager[Lab]:
