@@ -520,7 +520,9 @@ def test_looking_at_what_cannot_be_trusted_sends_nothing(site):
         shown = shown_certificates(url, timeout=5)
         server.join(15)
     assert shown == certificates_in(pair[0].read_text())
-    assert [type(error) for error in ended] == [ssl.SSLEOFError]
+    # Which of the two depends on the Python that listens.
+    assert len(ended) == 1
+    assert isinstance(ended[0], ssl.SSLEOFError | ssl.SSLZeroReturnError)
 
 
 def test_certificates_that_end_soon_or_are_older_than_the_store_s(site):
