@@ -13,6 +13,7 @@ from imagegen.commands.shared import (
     NowOption,
     PassphraseOption,
     PkiOption,
+    SpecArgument,
     TemplatesOption,
     parse_now,
     read_passphrase,
@@ -29,7 +30,6 @@ app: typer.Typer = typer.Typer(
     help="List, renew and revoke certificates; replace a CA.", no_args_is_help=True
 )
 
-SpecArgument = Annotated[Path, typer.Argument(help="Cluster spec.")]
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Root of the artifacts.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")

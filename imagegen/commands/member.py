@@ -13,6 +13,7 @@ from imagegen.commands.shared import (
     NowOption,
     PassphraseOption,
     PkiOption,
+    SpecArgument,
     TemplatesOption,
     parse_duration,
     parse_now,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Change who belongs to a running cluster.", no_args_is_help=True)
 
-SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Cluster spec.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The member's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Root of the artifacts.")]

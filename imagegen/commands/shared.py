@@ -88,6 +88,7 @@ def parse_duration(text: str) -> int:
 
 # --- options that several commands share ---------------------------------------------
 
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Cluster spec.")]
 PkiOption = Annotated[Path, typer.Option("--pki", help="Root of the stores, one per cluster.")]
 TemplatesOption = Annotated[
     Path | None, typer.Option("--templates", help="Templates that replace shipped ones.")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imagegen.commands.member import SpecArgument
-from imagegen.commands.shared import PkiOption, parse_now
+from imagegen.commands.shared import PkiOption, SpecArgument, parse_now
 from imagegen.errors import ImagegenError
 
 app = typer.Typer(help="Snapshots of a running cluster.", no_args_is_help=True)

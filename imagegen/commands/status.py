@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagegen.commands.shared import PkiOption, parse_duration, say_problems
+from imagegen.commands.shared import PkiOption, SpecArgument, parse_duration, say_problems
 from imagegen.errors import ImagegenError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 def status(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="Cluster spec.")],
+    spec: SpecArgument,
     wait: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Ask until healthy, at most 90s, 5m or 1h."),
