@@ -32,7 +32,7 @@ def caller(member: Member, **changes: object) -> Caller:
         "certificate": pki / "server.pem",
         "key": pki / "server-key.pem",
     }
-    return Caller(**files | changes)  # type: ignore[arg-type]
+    return Caller(**{"timeout": 30} | files | changes)  # type: ignore[arg-type]
 
 
 def test_what_a_member_says(lab: Lab) -> None:

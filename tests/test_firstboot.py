@@ -865,7 +865,7 @@ def replaced(lab: Lab) -> Member:
 
 def client_of(member: Member) -> Caller:
     pki = member.folder / "pki"
-    return Caller(member.lab.client_ca.path, pki / "server.pem", pki / "server-key.pem")
+    return Caller(member.lab.client_ca.path, pki / "server.pem", pki / "server-key.pem", 30)
 
 
 def refused(change: Callable[[], object]) -> bool:
