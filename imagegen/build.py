@@ -11,12 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagegen import guest, payload
-from imagegen.cluster import Cluster, Identity, Member, Restored
+from imagegen.cluster import Cluster, Identity, Member, Restored, hex_id
 from imagegen.diff import Change, member_changes, removed_members
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import check_combination
 from imagegen.imports import Imported, read_imports
-from imagegen.manifest import build_manifest, manifest_artifact, member_entry, read_manifest
+from imagegen.manifest import (
+    build_manifest,
+    file_facts,
+    files_in,
+    manifest_artifact,
+    member_entry,
+    read_manifest,
+)
 from imagegen.output import CLIENT, MEMBERS, Artifact, Changes, write_artifacts
 from imagegen.pki import Pki, issue_pki
 from imagegen.render import NodeDocuments, own_paths, render_node
@@ -328,20 +335,25 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
     cluster, pki = prepared.cluster, prepared.pki
     members = package_members(prepared, options, templates)
     artifacts = [*members.artifacts, *client_artifacts(cluster, pki, templates)]
-    if options.start and options.start.snapshot.fits_a_disc:
-        artifacts.append(_snapshot_disc(options.start.snapshot, cluster.identity.created))
     directory = options.output / cluster.name
     old = read_manifest(directory) or {"members": []}
+    files: dict[str, Any] = {}
+    if options.start and options.start.snapshot.fits_a_disc:
+        disc = _snapshot_disc(options.start.snapshot, cluster.identity.created)
+        artifacts.append(disc)
+        files = file_facts({DISC: disc.data})
+    elif old.get("cluster_id") == hex_id(cluster.cluster_id):
+        files = old.get("files", {})  # what it began with is what its seeds ask for
     built = {entry["name"] for entry in members.entries}
     kept = [entry for entry in old["members"] if entry["name"] not in built]
     entries = _with_others(members.entries, kept, cluster)
-    artifacts.append(manifest_artifact(build_manifest(cluster, entries, pki)))
+    manifest = build_manifest(cluster, entries, pki, files)
+    artifacts.append(manifest_artifact(manifest))
     changes = write_artifacts(
         artifacts,
         options.output,
         cluster.name,
-        obsolete={name for entry in old["members"] for name in entry["files"]}
-        - {name for entry in entries for name in entry["files"]},
+        obsolete=files_in(old).keys() - files_in(manifest).keys(),
         force=options.force,
     )
     return Built(

@@ -35,7 +35,7 @@ from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError, Problem, Severity
 from imagegen.fields import LOADER, nested_too_deep
 from imagegen.inspect import inspect_seed
-from imagegen.manifest import read_manifest
+from imagegen.manifest import files_in, read_manifest
 from imagegen.output import CLIENT, MANIFEST, MEMBERS, ROLLOUTS
 from imagegen.seed import read_seed
 
@@ -120,12 +120,10 @@ def _check_cluster(directory: Path, now: datetime) -> Iterator[Problem]:
         return
     assert manifest is not None  # for mypy: the caller saw the file
     yield from _check_modes(directory)
-    listed: set[str] = set()
+    yield from _check_files(directory, files_in(manifest))
     members: dict[str, MemberDocuments] = {}
     instance_ids: dict[str, str] = {}
     for entry in manifest["members"]:
-        listed |= set(entry["files"])
-        yield from _check_files(directory, entry["files"])
         name = entry["name"]
         base = directory / MEMBERS / name
         documents = _documents(base)
@@ -143,7 +141,7 @@ def _check_cluster(directory: Path, now: datetime) -> Iterator[Problem]:
     present = {
         path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
     }
-    for path in sorted(present - listed - {MANIFEST}):
+    for path in sorted(present - files_in(manifest).keys() - {MANIFEST}):
         # What an operator keeps beside their credentials is their own.
         if path.partition("/")[0] in (CLIENT, *ROLLOUTS):
             continue

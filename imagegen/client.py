@@ -73,7 +73,6 @@ class Membership:
     """Who belongs to a cluster, as one of its members answers."""
 
     cluster_id: int
-    answered_by: int
     members: tuple[ListedMember, ...]
 
 
@@ -200,15 +199,6 @@ class Caller:
         """Whom the member at ``url`` lists, by its own knowledge: it needs no quorum for it."""
         return _membership(self.call(url, "/v3/cluster/member/list", {}))
 
-    def alarms(self, url: str) -> tuple[tuple[int, str], ...]:
-        """Alarms that are raised: the member's ID, and NOSPACE or CORRUPT.
-
-        Needs a quorum, and goes into etcd's log: :meth:`status` has them in ``errors``.
-        """
-        said = self.call(url, "/v3/maintenance/alarm", {"action": "GET"})
-        raised = said.get("alarms", ())
-        return tuple((int(entry.get("memberID", 0)), entry.get("alarm", "")) for entry in raised)
-
     def is_healthy(self, url: str) -> bool:
         """Whether the member serves reads that need a quorum."""
         try:
@@ -292,7 +282,6 @@ def _membership(said: Mapping[str, Any]) -> Membership:
     header = said["header"]
     return Membership(
         cluster_id=int(header["cluster_id"]),
-        answered_by=int(header["member_id"]),
         members=tuple(map(_listed, said["members"])),
     )
 

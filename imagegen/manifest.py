@@ -15,6 +15,8 @@ from imagegen.errors import ImagegenError
 from imagegen.output import MANIFEST, Artifact
 from imagegen.pki import Pki
 
+HINT = "delete it, then build the cluster anew with --force"
+
 
 def member_entry(
     cluster: Cluster, member: Member, pki: Pki, files: Mapping[str, bytes]
@@ -32,12 +34,25 @@ def member_entry(
         "instance_id": member.instance_id,
         "client_url": member.client_url,
         "peer_url": member.peer_url,
-        "files": {
-            path: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for path, data in sorted(files.items())
-        },
+        "files": file_facts(files),
         "certificates": [certificate_entry(role, item) for role, item in roles.items()],
     }
+
+
+def file_facts(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Size in bytes and digest of each file, by its name below the cluster's directory."""
+    return {
+        path: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for path, data in sorted(files.items())
+    }
+
+
+def files_in(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Every file that a manifest lists, the members' and the cluster's own."""
+    files = dict(manifest.get("files", {}))
+    for entry in manifest["members"]:
+        files |= entry["files"]
+    return files
 
 
 def certificate_entry(role: str, credential: Credential) -> dict[str, Any]:
@@ -52,9 +67,15 @@ def certificate_entry(role: str, credential: Credential) -> dict[str, Any]:
 
 
 def build_manifest(
-    cluster: Cluster, members: Iterable[Mapping[str, Any]], pki: Pki
+    cluster: Cluster,
+    members: Iterable[Mapping[str, Any]],
+    pki: Pki,
+    files: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole manifest; ``members`` are entries of :func:`member_entry`."""
+    """The whole manifest; ``members`` are entries of :func:`member_entry`.
+
+    ``files`` has the facts of those that are no member's.
+    """
     clients = {"client": pki.client} if pki.client else {}
     clients |= {name: pki.clients[name] for name in sorted(pki.clients)}
     return {
@@ -64,6 +85,7 @@ def build_manifest(
         "imagegen_version": __version__,
         "layout": cluster.spec.pki.layout,
         "shared_key": cluster.spec.pki.layout == "shared",
+        "files": dict(files),
         "members": list(members),
         "clients": [
             {"name": name} | certificate_entry("client", client) for name, client in clients.items()
@@ -93,10 +115,10 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         raise ImagegenError(
             f"cannot read the manifest: {reason}",
             where=str(path),
-            hint="build the cluster anew with --force",
+            hint=HINT,
         ) from None
     if not _is_manifest(manifest):
-        raise ImagegenError("is no manifest", where=str(path), hint="build anew with --force")
+        raise ImagegenError("is no manifest", where=str(path), hint=HINT)
     return cast("dict[str, Any]", manifest)
 
 
@@ -111,14 +133,19 @@ def _is_manifest(document: object) -> bool:
             isinstance(member, dict)
             and isinstance(member.get("name"), str)
             and "member_id" in member
-            and isinstance(member.get("files"), dict)
-            and all(
-                isinstance(facts, dict) and "sha256" in facts for facts in member["files"].values()
-            )
-            # What is no longer made is removed by these names: they must lead nowhere else.
-            and not any(
-                ".." in PurePosixPath(name).parts or name[:1] == "/" for name in member["files"]
-            )
+            and _are_files(member.get("files"))
             for member in members
         )
+        and _are_files(document.get("files", {}))
+    )
+
+
+def _are_files(files: object) -> bool:
+    """Whether these are files' facts; what is no longer made is removed by their names."""
+    return isinstance(files, dict) and all(
+        isinstance(facts, dict)
+        and "sha256" in facts
+        and ".." not in PurePosixPath(name).parts
+        and not name.startswith("/")
+        for name, facts in files.items()
     )

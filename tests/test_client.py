@@ -56,7 +56,6 @@ def test_what_a_member_says(lab: Lab) -> None:
     before = ask.status(first.client_url).revision
     assert first.put("a", "1")
     assert ask.status(first.client_url).revision == before + 1
-    assert ask.alarms(first.client_url) == ()
 
 
 def test_membership_changes(lab: Lab) -> None:

@@ -849,6 +849,8 @@ def replaced(lab: Lab) -> Member:
     running = lab.form(*lab.members)
     lab.end(running[third.name])
     third.wipe()
+    # What is proposed to a leader that has just died gets no answer at all.
+    eventually(lambda: first.put("led", "again"))
     ask = client_of(first)
     urls = (third.peer_url,)
     eventually(lambda: not refused(lambda: ask.remove(first.client_url, third.member_id)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from imagegen.errors import ImagegenError
 from imagegen.snapshot import read_snapshot, save_snapshot
+
+from .conftest import EXAMPLES
+from .test_cli import Run
 
 DATABASE = bytes(range(256)) * 8
 WHOLE = DATABASE + hashlib.sha256(DATABASE).digest()
@@ -70,3 +74,23 @@ def test_a_member_that_breaks_off(tmp_path: Path) -> None:
     with pytest.raises(ImagegenError, match="reset"):
         save_snapshot(broken(), tmp_path / "db", source="a")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_disc_belongs_to_what_was_built(tmp_path: Path) -> None:
+    """check knows it, a later build keeps it, and the next new cluster takes it away."""
+    shutil.copy(EXAMPLES / "smallest.yaml", tmp_path)
+    (tmp_path / "db").write_bytes(WHOLE)
+    build = ["build", "smallest.yaml", "--new-cluster", "--force"]
+    disc = tmp_path / "out/small/snapshot.iso"
+    assert Run(*build, "--from-snapshot", "db", cwd=tmp_path).status == 0
+    assert Run("check", "out", cwd=tmp_path).status == 0
+    assert "up to date" in Run("build", "smallest.yaml", cwd=tmp_path).out
+    whole = disc.read_bytes()
+    disc.write_bytes(whole[:-1])
+    damaged = Run("check", "out", cwd=tmp_path)
+    assert damaged.status == 1
+    assert "snapshot.iso: differs from what was built" in damaged.err
+    disc.write_bytes(whole)
+    assert "removed: snapshot.iso" in Run(*build, cwd=tmp_path).out
+    assert not disc.exists()
+    assert Run("check", "out", cwd=tmp_path).status == 0

@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from imagegen.encodings import Encoding, encoded
-from imagegen.payload import Limit, Options, Payload, Readers, size_problems
+from imagegen.payload import Limit, Options, Payload, size_problems
 from imagegen.seed import read_seed
 from imagegen.targets import load_target, targets
 
 from .cloud_init import VERSIONS, run_in
 from .conftest import EXAMPLES, require_program
-from .test_cli import KEY, Run, edit, tree
+from .test_cli import KEY, Run, tree
 from .test_render import documents
 
 URL = "https://seeds.example.org/etcd"
@@ -34,12 +34,11 @@ def flags_of(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", targets())
 def test_every_target_states_its_facts(name):
-    """Encoding, source and what to do with it are said; so is who can read it."""
+    """Encoding, source and what to do with it are said."""
     target = load_target(name)
     assert target.name == name
     assert all((target.makes, target.encoding, target.attach))
     assert target.source.startswith("https://")
-    assert target.secrets == ("embed" if target.readers is Readers.ROOT else "split")
 
 
 @pytest.mark.parametrize("name", targets())
@@ -347,13 +346,17 @@ def test_keys_disk_holds_the_members_keys_under_its_label(tmp_path):
             assert of_key == of_certificate
 
 
-def test_a_manifest_cannot_name_files_elsewhere(tmp_path):
+@pytest.mark.parametrize("whose", ["the cluster's", "a member's"])
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path, whose):
     """What is no longer made is removed by the manifest's names, which must stay inside."""
     shutil.copy(EXAMPLES / "smallest.yaml", tmp_path)
     assert Run("build", "smallest.yaml", cwd=tmp_path).status == 0
     (tmp_path / "precious").write_text("mine")
     manifest = tmp_path / "out/small/manifest.json"
-    edit(manifest, '"files": {', '"files": {"../../precious": {"sha256": "x"}, ')
+    document = json.loads(manifest.read_text())
+    entry = document if whose == "the cluster's" else document["members"][0]
+    entry["files"]["../../precious"] = {"sha256": "x"}
+    manifest.write_text(json.dumps(document))
     run = Run("build", "smallest.yaml", "--force", cwd=tmp_path)
     assert run.status == 1
     assert "is no manifest" in run.err

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 import yaml
 
 from imagegen.fields import LOADER
+from imagegen.hardware import macs
 from imagegen.payload import Options, Payload, Target
 from imagegen.render import NodeDocuments
 from imagegen.templates import yaml_block, yaml_text
@@ -60,15 +61,15 @@ def launch(documents: NodeDocuments) -> str:
 
 
 def _lines(documents: NodeDocuments) -> Iterator[str]:
-    name, plan = documents.member.name, documents.member.plan
+    name = documents.member.name
     split = documents.secrets == "split"
-    macs = [plan.mac, *(nic.mac for nic in plan.nics)]
-    devices = [f"eth{index},hwaddr={mac}" for index, mac in enumerate(macs) if mac]
+    cards = macs(documents.member)
+    devices = [f"eth{index},hwaddr={mac}" for index, mac in enumerate(cards) if mac]
     yield from (
         "#!/usr/bin/env bash",
         f"# Makes and starts the virtual machine {name}.",
         "#   IMAGE    an image with cloud-init, such as images:debian/13/cloud",
-        f"#   PROFILE  the profile with its disk root and its NICs ({_nics(len(macs))}): default",
+        f"#   PROFILE  the profile with its disk root and its NICs ({_nics(len(cards))}): default",
         "#   CLIENT   incus, or lxc for LXD",
     )
     if split:

@@ -30,7 +30,6 @@ they would take the quorum along.
 from __future__ import annotations
 
 import base64
-import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,6 +38,7 @@ import yaml
 
 from imagegen import guest
 from imagegen.fields import LOADER
+from imagegen.hardware import data_disk_serial, macs
 from imagegen.payload import Limit, Options, Payload, Target
 from imagegen.render import NodeDocuments
 from imagegen.templates import yaml_block
@@ -135,17 +135,15 @@ def _volumes(
     if documents.secrets == "split":
         label = guest.keys_label(documents.member.instance_id)
         yield "keys", ({"secret": {"secretName": f"{name}-keys", "volumeLabel": label}}, {})
-    if disk := documents.cluster.spec.data_disk:
-        # udev names a virtio disk by its serial number, of which virtio has 20 characters.
-        serial = re.fullmatch("/dev/disk/by-id/virtio-([^/]{1,20})", disk.device)
-        settings = {"serial": serial[1]} if serial else {}
+    serial = data_disk_serial(documents.cluster)
+    if serial is not None:
+        settings = {"serial": serial} if serial else {}
         yield "data", ({"dataVolume": {"name": f"{name}-data"}}, settings)
 
 
 def _networks(documents: NodeDocuments) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each NIC's network and interface."""
-    plan = documents.member.plan
-    for index, mac in enumerate([plan.mac, *(nic.mac for nic in plan.nics)]):
+    for index, mac in enumerate(macs(documents.member)):
         name = f"net{index}"
         interface: dict[str, Any] = {"name": name, "bridge": {}}
         if mac:
