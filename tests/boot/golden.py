@@ -19,6 +19,7 @@ from .site import Site, example, imagegen
 # Debian 13 has no packer: there it must be on PATH.
 PACKAGES = ("openssh-client", "xorriso")
 BUILD_TIME = 1200.0
+PREINSTALLED = {"mode": "preinstalled", "minimum_version": "3.4"}
 
 
 def golden(site: Site) -> str:
@@ -27,7 +28,7 @@ def golden(site: Site) -> str:
     with site.cluster(site.build("plain", example(3))) as cluster:
         plain = drill.form(cluster, seed=0, stagger=0)
     image = bake(site)
-    spec = example(3, install={"mode": "preinstalled", "minimum_version": "3.5"})
+    spec = example(3, install=PREINSTALLED)
     site.source.switch_off()
     try:
         with _on(site, image).cluster(site.build("golden", spec)) as cluster:
@@ -49,7 +50,7 @@ def golden_release(site: Site) -> str:
     _install_packer()
     tarball, digest = _release(site)
     image = bake(site, etcd_tarball=str(tarball), etcd_sha256=digest)
-    spec = example(1, install={"mode": "preinstalled", "minimum_version": "3.5"})
+    spec = example(1, install=PREINSTALLED)
     with _on(site, image).cluster(site.build("golden-release", spec)) as cluster:
         (figures,) = drill.form(cluster, seed=0, stagger=0)
         (member,) = cluster.members
@@ -64,7 +65,9 @@ def golden_release(site: Site) -> str:
 
 def _release(site: Site) -> tuple[Path, str]:
     """An archive as upstream lays them out, of the binaries in Debian's packages."""
-    top = site.work / "release/etcd-v3.5.16-linux-amd64"
+    [server] = site.image.packages.rglob("etcd-server_*.deb")
+    version = run("dpkg-deb", "--field", str(server), "Version").partition("-")[0]
+    top = site.work / f"release/etcd-v{version}-linux-amd64"
     top.mkdir(parents=True)
     for package in site.image.packages.rglob("etcd-*.deb"):
         run("dpkg-deb", "--extract", str(package), str(top.parent / "deb"))

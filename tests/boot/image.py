@@ -130,10 +130,10 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
         "--variant=minbase",
         "--format=directory",
         f"--include={','.join(release.packages)}",
-        f"--customize-hook={CUSTOMIZE}",
     )
     # Not initialising in the background is what keeps a first boot from doing it.
     mke2fs = ("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0")
+    # Where this checkout is does not matter to the image.
     recipe = (*sources, *settings.items(), *bootstrap, *mke2fs, CUSTOMIZE.read_text())
     digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     image = Image(cache / f"{release.codename}-{digest}")
@@ -149,6 +149,7 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
         pool.mkdir(parents=True)
         run(
             *bootstrap,
+            f"--customize-hook={CUSTOMIZE}",
             release.codename,
             str(root),
             *sources,
