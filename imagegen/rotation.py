@@ -273,15 +273,16 @@ def _undone(cluster: Cluster, pki: Pki, options: Options) -> Iterator[Problem]:
         by_other = _probe(Path(folder, "other"), pki, rotation.other, options)
         for member in cluster.members:
             for role, url in _ports(pki, member):
-                if rotation.step == 1:
-                    what = _refused(by_other, url, role) and "does not trust the new CA yet"
-                elif rotation.step == 2:
-                    what = _not_served(url, pki, member, role, by_signer)
-                else:
-                    # The control: by the new CA one is let in.
-                    what = _refused(by_signer, url, role)
-                    if not what and not _refused(by_other, url, role):
+                what = ""
+                try:
+                    if rotation.step == 2:
+                        what = _not_served(url, pki, member, role, by_signer)
+                    elif not lets_in(by_other if rotation.step == 1 else by_signer, url, role):
+                        what = "does not trust the new CA yet"
+                    elif rotation.step == 3 and lets_in(by_other, url, role):
                         what = "still trusts the old CA"
+                except UnreachableError as error:
+                    what = error.problems[0].what
                 if what:
                     yield Problem(
                         where=f"{member.name} {url}",
@@ -318,15 +319,30 @@ def _probe(base: Path, pki: Pki, authority: CertificateAuthority, options: Optio
     return Caller(ca=base / "ca.pem", certificate=base / "certificate.pem", key=base / "key.pem")
 
 
-def _refused(caller: Caller, url: str, role: Role) -> str:
-    """Why the member does not let this caller in; empty if it does."""
-    try:
-        caller.call(url, "/members" if role is Role.PEER else "/version")
-    except UnreachableError as error:
-        return error.problems[0].what
-    except RefusedError:
-        pass  # it was let in, to be told no
-    return ""
+def lets_in(caller: Caller, url: str, role: Role) -> bool:
+    """Whether the member takes this caller's certificate.
+
+    A member that is busy is asked again: that it said nothing is no refusal.
+
+    Raises:
+        UnreachableError: it could not be asked.
+    """
+    for last in (False, False, True):
+        try:
+            caller.call(url, "/members" if role is Role.PEER else "/version")
+        except RefusedError:
+            return True  # it was let in, to be told no
+        except UnreachableError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise  # it is we who refuse
+            if isinstance(cause, ssl.SSLError | ConnectionResetError | BrokenPipeError):
+                return False
+            if last or not isinstance(cause, TimeoutError):
+                raise
+        else:
+            return True
+    raise AssertionError("the last attempt decides")
 
 
 def _not_served(url: str, pki: Pki, member: Member, role: Role, caller: Caller) -> str:

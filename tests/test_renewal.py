@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -22,15 +23,17 @@ from cryptography import x509
 from imagegen import output, renewal, revocation, rollout, rotation
 from imagegen import store as store_module
 from imagegen.build import LoadedSpec, Options, load_spec, prepare
-from imagegen.certificates import certificates_in, crl_der, private_key_in, revoked_in
+from imagegen.certificates import Role, certificates_in, crl_der, private_key_in, revoked_in
+from imagegen.client import Caller, UnreachableError
 from imagegen.errors import ImagegenError, Severity
 from imagegen.pki import Pki
 from imagegen.renewal import Request, clients_of, list_certificates, renew
 from imagegen.revocation import revoke
-from imagegen.rotation import rotate
+from imagegen.rotation import lets_in, rotate
 from imagegen.store import Store
 
 from .conftest import EXAMPLES, NOW, require_program
+from .firstboot_lab import Authority, Lab
 from .test_cli import Run, tree
 
 LATER = NOW + timedelta(days=1000)
@@ -415,8 +418,32 @@ def test_without_the_members_no_step_is_left(tmp_path):
     before = tree(tmp_path)
     with pytest.raises(ImagegenError, match="--offline") as caught:
         rotate(place.loaded, place.options(NOW), None, go_on=True)
-    assert "does not trust the new CA" in str(caught.value)
+    assert "Connection refused" in str(caught.value)
     assert tree(tmp_path) == before
+
+
+def test_silence_is_no_refusal(tmp_path):
+    """A member too busy to answer must not pass for one that refuses the old CA."""
+    lab = Lab(tmp_path, size=1)
+    [member] = lab.members
+    try:
+        [running] = lab.form(member).values()
+        pki, stranger = member.folder / "pki", Authority(tmp_path / "stranger", "stranger")
+        own = Caller(lab.client_ca.path, pki / "server.pem", pki / "server-key.pem", timeout=5)
+        foreign = Caller(lab.client_ca.path, *stranger.issue(tmp_path / "stranger/client"))
+        assert lets_in(own, member.client_url, Role.SERVER)
+        assert not lets_in(foreign, member.client_url, Role.SERVER)
+        running.send_signal(signal.SIGSTOP)
+        for caller in (own, foreign):
+            with pytest.raises(UnreachableError, match="no answer"):
+                lets_in(replace(caller, timeout=0.3), member.client_url, Role.SERVER)
+        # It is asked more than once.
+        timer = threading.Timer(0.5, running.send_signal, [signal.SIGCONT])
+        timer.start()
+        assert not lets_in(replace(foreign, timeout=0.4), member.client_url, Role.SERVER)
+        timer.join()
+    finally:
+        lab.close()
 
 
 def test_rotations_that_cannot_be(place):
