@@ -364,25 +364,6 @@ def test_build_says_what_to_do_next(here):
         assert words in run.out
 
 
-def test_no_command_shows_a_key(here):
-    """Whatever is printed, keys are not in it."""
-    run = Run("build", "icc-etcd.yaml", cwd=here)
-    runs = [
-        run,
-        Run("build", "icc-etcd.yaml", cwd=here),
-        Run("check", "out", cwd=here),
-        Run("check", "icc-etcd.yaml", cwd=here),
-        Run("inspect", "out/icc-etcd/members/icc-etcd-1/seed.iso", cwd=here),
-        Run("inspect", "--json", "out/icc-etcd/members/icc-etcd-1/seed.iso", cwd=here),
-        Run(
-            "render", "icc-etcd.yaml", "--member", "icc-etcd-1", "--document", "meta-data", cwd=here
-        ),
-    ]
-    for run in runs:
-        assert run.status == 0, run.err
-        assert KEY not in run.out + run.err
-
-
 def test_a_work_tree_that_would_take_the_keys_is_warned_about(here):
     """git add . must not be how keys get out; an ignored place is fine."""
     git = require_program("git")
