@@ -242,15 +242,56 @@ def test_out_can_be_removed_and_comes_back_the_same(here):
     assert tree(here / "out") == before
 
 
-def test_same_store_and_clock_give_the_same_bytes_elsewhere(here, tmp_path_factory):
-    """Another time zone and locale make no difference, ISO included."""
-    arguments = ("build", "icc-etcd.yaml", "--now", "2026-12-01T00:00:00Z")
-    assert Run(*arguments, cwd=here, env={"TZ": "UTC"}).status == 0
-    other = tmp_path_factory.mktemp("elsewhere")
-    shutil.copytree(here / "pki", other / "pki", symlinks=True)
-    shutil.copy(here / "icc-etcd.yaml", other)
-    assert Run(*arguments, cwd=other, env={"TZ": "Asia/Kathmandu", "LC_ALL": "C"}).status == 0
-    assert tree(here / "out") == tree(other / "out")
+ELSEWHERE: dict[str, tuple[list[str], dict[str, str]]] = {
+    "another day": (["faketime", "2029-02-28 23:59:58"], {}),
+    "another zone": ([], {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "1"}),
+    "west of Greenwich": ([], {"TZ": "XYZ+23:45", "PYTHONHASHSEED": "2"}),
+    "ASCII alone": ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "another umask": (["sh", "-c", 'umask 0; exec "$@"', "sh"], {}),
+    "one after another": ([], {}),
+}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    """A directory where a cluster was built for every target there is, at a given time."""
+    directory = tmp_path_factory.mktemp("everything")
+    shutil.copy(LAB, directory / "icc-etcd.yaml")
+    # What is beyond ASCII, so that a locale can matter.
+    edit(directory / "icc-etcd.yaml", "cluster: icc-etcd", "cluster: icc-etcd  # größer")
+    with (directory / "icc-etcd.yaml").open("a") as spec:
+        spec.write("extra_user_data: {final_message: größer ✓}\n")
+    run = Run(*build_everything(directory), cwd=directory, env={"SOURCE_DATE_EPOCH": "1800000000"})
+    assert run.status == 0, run.err
+    return directory
+
+
+def build_everything(directory: Path) -> list[str]:
+    listed = json.loads(Run("targets", "--json", cwd=directory).out)
+    targets = [f"--target={target['name']}" for target in listed]
+    return ["build", "icc-etcd.yaml", "--secrets", "split", *targets]
+
+
+def modes(root: Path) -> dict[str, str]:
+    return {str(p.relative_to(root)): oct(p.stat().st_mode) for p in root.rglob("*")}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_same_store_and_clock_give_the_same_bytes_elsewhere(case, everything, tmp_path):
+    """Every file of every target, ISOs included, and its mode."""
+    prefix, env = ELSEWHERE[case]
+    if prefix:
+        prefix = [require_program(prefix[0]), *prefix[1:]]
+    shutil.copytree(everything / "pki", tmp_path / "pki", symlinks=True)
+    shutil.copy(everything / "icc-etcd.yaml", tmp_path)
+    command = [*prefix, sys.executable, "-m", "imagegen", *build_everything(everything)]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1800000000", **env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "out") == tree(everything / "out")
+    assert modes(tmp_path / "out/icc-etcd") == modes(everything / "out/icc-etcd")
 
 
 def test_a_change_needs_force(here):
