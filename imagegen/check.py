@@ -277,7 +277,7 @@ def _check_entry(
             f"its token is {token}, the manifest's {manifest['token']}",
             _FORCE,
         )
-    listed = {item.get("serial") for item in entry.get("certificates", ())}
+    listed = {str(item.get("serial")) for item in _dicts(entry.get("certificates"))}
     for path, serial in member.serials().items():
         if serial not in listed:
             yield _error(
@@ -333,7 +333,8 @@ def _check_meta(
 def _check_network(data: bytes, member: MemberDocuments, base: Path) -> Iterator[Problem]:
     """A member that has fixed addresses has those it is told to serve at."""
     fixed = set(_fixed_addresses(_mapping_in(data)))
-    ours = [str(address) for address in member.config.get("addresses", ())]
+    addresses = member.config.get("addresses")
+    ours = [str(address) for address in addresses] if isinstance(addresses, list) else []
     if missing := [address for address in ours if fixed and address not in fixed]:
         yield _error(
             base / "network-config",
@@ -415,7 +416,7 @@ def _check_clients(
         if trusted and not trusted & authorities:
             yield _error(folder / "ca.pem", f"is not the CA of {name}'s server certificate", _FORCE)
             return
-    for entry in manifest.get("clients", ()):
+    for entry in _dicts(manifest.get("clients")):
         name = str(entry.get("name"))
         certificate, key = (_text_of(folder / f"{name}{part}.pem") for part in ("", "-key"))
         if certificate is None or key is None:
@@ -490,11 +491,9 @@ class MemberDocuments:
         problems: list[Problem] = []
         files: dict[str, str] = {}
         document = _mapping_in(user_data)
-        try:
-            for file in document["write_files"]:
-                files[str(file["path"])] = str(file["content"])
-        except (TypeError, KeyError):
-            pass  # a seed of someone else's; what cloud-init minds, inspect says
+        # Of an entry that is none, inspect says what cloud-init minds.
+        for file in _dicts(document.get("write_files")):
+            files[str(file.get("path"))] = str(file.get("content"))
         config: Mapping[str, Any] = {}
         settings: Mapping[str, str] = {}
         try:
@@ -543,7 +542,8 @@ class MemberDocuments:
 
     def _firstboot_problems(self) -> Iterator[Problem]:
         """What keeps first boot from being run, or etcd from waiting for it."""
-        paths = Counter(str(file["path"]) for file in self.document["write_files"])
+        written = _dicts(self.document.get("write_files"))
+        paths = Counter(str(file.get("path")) for file in written)
         for path, count in paths.items():
             if count > 1:
                 yield _error(
@@ -566,7 +566,9 @@ class MemberDocuments:
                 if not re.search(f"^{re.escape(line)}", text, re.MULTILINE):
                     yield _error(self.where, f"{path} lacks {line}", _FORCE)
         unit = guest.FIRSTBOOT_UNIT.rpartition("/")[2]
-        if ["systemctl", "start", "--no-block", unit] not in self.document.get("runcmd", ()):
+        commands = self.document.get("runcmd")
+        start = ["systemctl", "start", "--no-block", unit]
+        if not isinstance(commands, list) or start not in commands:
             yield _error(self.where, f"runcmd does not start {unit}", _FORCE)
         name = self.config["member"]
         if (hostname := self.document.get("hostname")) != name:
@@ -726,6 +728,11 @@ class MemberDocuments:
                     yield certificate.public_key().public_bytes(
                         Encoding.DER, PublicFormat.SubjectPublicKeyInfo
                     )
+
+
+def _dicts(value: object) -> list[dict[Any, Any]]:
+    """The mappings in a list; none in what is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _is_config(config: object) -> bool:

@@ -31,7 +31,7 @@ from imagegen.certificates import (
     key_pem,
     private_key_in,
 )
-from imagegen.check import check_output, check_path
+from imagegen.check import MemberDocuments, check_output, check_path
 from imagegen.errors import Problem
 from imagegen.manifest import file_facts
 from imagegen.pki import issue_pki
@@ -716,6 +716,49 @@ def test_no_two_faults_are_told_in_the_same_words() -> None:
     """Else one finding could pass for another."""
     assert len(FAULTS) >= 40
     assert len({fault.says for fault in FAULTS.values()}) == len(FAULTS)
+
+
+ODD = (None, 7, "https://[", [None], {"a": None})
+
+
+def odd_ones(value: object, *, depth: int = 3) -> Iterator[Any]:
+    """``value`` with each part of it replaced by each odd one, or left out."""
+    if isinstance(value, dict) and depth:
+        for key, item in value.items():
+            yield {name: other for name, other in value.items() if name != key}
+            yield from (value | {key: odd} for odd in (*ODD, *odd_ones(item, depth=depth - 1)))
+    elif isinstance(value, list) and depth:
+        for odd in (*ODD, *(odd_ones(value[0], depth=depth - 1) if value else ())):
+            yield [odd, *value[1:]]
+
+
+def test_odd_values_are_told_of_and_not_stumbled_over(
+    trees: dict[str, Path], tmp_path: Path
+) -> None:
+    """In member.json, user-data and the manifest, whatever their shape: a problem, no traceback."""
+    shutil.copytree(trees["split"], tmp_path / "copy", symlinks=True)
+    tree = Tree(tmp_path / "copy")
+    path = "/etc/imagegen/member.json"
+    settings = json.loads(tree.file(path))
+    user_data = tree.config
+    manifest = json.loads(tree.path("manifest.json").read_text())
+    for odd in odd_ones(manifest, depth=2):
+        tree.path("manifest.json").write_text(json.dumps(odd))
+        tree.check()
+    tree.path("manifest.json").write_text(json.dumps(manifest))
+    documents = [user_data | {key: odd} for key in user_data for odd in ODD]
+    for odd in odd_ones(settings, depth=2):
+        files = [{"path": path, "content": json.dumps(odd)}]
+        others = [file for file in user_data["write_files"] if file["path"] != path]
+        documents.append(user_data | {"write_files": [*others, *files]})
+    for document in documents:
+        text = b"#cloud-config\n" + json.dumps(document).encode()
+        member = MemberDocuments.read("user-data", text)
+        assert all(problem.hint for problem in member.problems(NOW))
+        assert isinstance(member.serials(), dict)
+    for document in documents[::20]:
+        tree.say(document)
+        tree.check()
 
 
 def test_what_a_killed_build_left_is_found(trees: dict[str, Path], tmp_path: Path) -> None:
