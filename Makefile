@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-etcd boot-test boot-test-full packer-test lint clean
+.PHONY: help venv demo test test-crashes test-etcd boot-test boot-test-full packer-test lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -22,7 +22,10 @@ demo: venv  ## build the lab's cluster from examples/icc-etcd.yaml
 	$(BIN)/imagegen build examples/icc-etcd.yaml --output out --pki pki
 
 test: venv  ## unit tests; those that need a missing program are skipped by name
-	$(BIN)/pytest -m 'not etcd' --numprocesses auto
+	$(BIN)/pytest -m 'not etcd and not crashes' --numprocesses auto
+
+test-crashes: venv  ## every command stopped at each of its system calls; needs strace
+	$(BIN)/pytest -m crashes --numprocesses auto
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd

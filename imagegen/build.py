@@ -249,9 +249,13 @@ def prepare(loaded: LoadedSpec, options: Options) -> Prepared:
     """
     store = Store(options.pki, loaded.spec.cluster)
     with store.locked():
-        stored = store.load()
-        prepared = prepare_from(loaded, options, stored)
-        store.save(record_of(prepared.cluster, stored.record if stored else None), prepared.pki)
+        return _prepared_in(store, loaded, options)
+
+
+def _prepared_in(store: Store, loaded: LoadedSpec, options: Options) -> Prepared:
+    stored = store.load()
+    prepared = prepare_from(loaded, options, stored)
+    store.save(record_of(prepared.cluster, stored.record if stored else None), prepared.pki)
     return prepared
 
 
@@ -331,7 +335,13 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
         ImagegenError: with what is wrong; the artifacts are then as they were.
     """
     templates = Templates(options.templates)
-    prepared = prepare(loaded, options)
+    store = Store(options.pki, loaded.spec.cluster)
+    # Held to the end: of two builds at once, the second sees what the first has built.
+    with store.locked():
+        return _build_prepared(_prepared_in(store, loaded, options), options, templates)
+
+
+def _build_prepared(prepared: Prepared, options: Options, templates: Templates) -> Built:
     cluster, pki = prepared.cluster, prepared.pki
     members = package_members(prepared, options, templates)
     artifacts = [*members.artifacts, *client_artifacts(cluster, pki, templates)]

@@ -196,16 +196,8 @@ def inspect_seed(data: bytes, *, source: str) -> Report:
     seed = read_seed(data, source=source)
     found = _Findings(source)
     _check_volume(seed, found)
-    meta_data = _mapping(seed, "meta-data", "cloud-init takes no value from it", found)
-    if seed.find("meta-data"):
-        _check_meta_data(meta_data, found)
-    network_config = _mapping(seed, "network-config", "cloud-init falls back to DHCP", found)
-    _check_network_config(network_config, found)
-    documents = {name: _UserData(name, found) for name in ("user-data", "vendor-data")}
-    for name, document in documents.items():
-        if file := seed.find(name):
-            document.read(file.content)
-
+    files = {file.name: file.content for file in reversed(seed.files)}
+    meta_data, documents = _read_documents(files, found)
     kinds = {"meta-data": "YAML", "network-config": "YAML"}
     kinds |= {name: document.kind for name, document in documents.items()}
     return Report(
@@ -225,9 +217,39 @@ def inspect_seed(data: bytes, *, source: str) -> Report:
             )
             for file in seed.files
         ),
-        user_data=documents["user-data"].summary() if seed.find("user-data") else None,
+        user_data=documents["user-data"].summary() if "user-data" in files else None,
         problems=tuple(found.problems),
     )
+
+
+def inspect_volume(seed: Seed, *, source: str) -> tuple[Problem, ...]:
+    """What cloud-init would mind about a seed, whatever its documents say."""
+    found = _Findings(source)
+    _check_volume(seed, found)
+    return tuple(found.problems)
+
+
+def inspect_documents(files: Mapping[str, bytes], *, source: str) -> tuple[Problem, ...]:
+    """What cloud-init would mind about documents, by the names NoCloud looks for."""
+    found = _Findings(source)
+    _read_documents(files, found)
+    return tuple(found.problems)
+
+
+def _read_documents(
+    files: Mapping[str, bytes], found: _Findings
+) -> tuple[_Yaml, dict[str, _UserData]]:
+    """Judge the documents; meta-data, and what is configured, as far as they can be read."""
+    meta_data = _mapping(files, "meta-data", "cloud-init takes no value from it", found)
+    if "meta-data" in files:
+        _check_meta_data(meta_data, found)
+    network_config = _mapping(files, "network-config", "cloud-init falls back to DHCP", found)
+    _check_network_config(network_config, found)
+    documents = {name: _UserData(name, found) for name in ("user-data", "vendor-data")}
+    for name, document in documents.items():
+        if name in files:
+            document.read(files[name])
+    return meta_data, documents
 
 
 def _jsonable(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -405,12 +427,25 @@ def _text(name: str, content: bytes, found: _Findings) -> str:
 # --- meta-data and network-config -----------------------------------------------------
 
 
-def _mapping(seed: Seed, name: str, effect: str, found: _Findings) -> _Yaml:
-    """Read a YAML document of the seed; an absent or unreadable one counts as empty."""
-    file = seed.find(name)
-    if file is None:
+def _mapping(files: Mapping[str, bytes], name: str, effect: str, found: _Findings) -> _Yaml:
+    """Read a YAML document; an absent or unreadable one counts as empty."""
+    content = files.get(name)
+    if content is None:
         return _Yaml({})
-    return _load(name, _text(name, file.content, found), effect, found) or _Yaml({})
+    _check_line_ends(name, content, found)
+    if content.startswith(b"\xef\xbb\xbf"):
+        found.warn(name, "begins with a byte order mark", "save it as UTF-8 without one")
+    return _load(name, _text(name, content, found), effect, found) or _Yaml({})
+
+
+def _check_line_ends(name: str, content: bytes, found: _Findings) -> None:
+    """Warn of what cloud-init passes over, but nothing of ours writes."""
+    if b"\r\n" in content[:4096]:
+        found.warn(
+            name,
+            "its lines end in CR LF: an editor or git has changed it",
+            "save it with the line ends of Unix; for git, say -text in .gitattributes",
+        )
 
 
 def _load(name: str, text: str, effect: str, found: _Findings) -> _Yaml | None:
@@ -569,6 +604,7 @@ class _UserData:
             self.kind = "multi-part"
             self._read_parts(content)
         else:
+            _check_line_ends(self.name, content, self.found)
             self.kind = self._read_part(self.name, content, _NO_TYPE)
 
     def _read_parts(self, content: bytes) -> None:

@@ -99,18 +99,19 @@ def write_artifacts(
         artifacts, key=lambda artifact: (artifact.path.name == MANIFEST, artifact.path)
     )
     directory = root / cluster
-    exists = directory.is_dir()
-    if exists:
-        changes = compare(artifacts, directory, obsolete)
-        if not changes:
-            return changes
-        if (changes.changed or changes.removed) and not force:
-            raise _refusal(directory, changes)
-    else:
-        changes = Changes(added=tuple(str(artifact.path) for artifact in artifacts))
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # Looked at only once locked: another build may be putting the same in place.
         with _staged(root, cluster) as staging:
+            exists = directory.is_dir()
+            if exists:
+                changes = compare(artifacts, directory, obsolete)
+                if (changes.changed or changes.removed) and not force:
+                    raise _refusal(directory, changes)
+            else:
+                changes = Changes(added=tuple(str(artifact.path) for artifact in artifacts))
+            if not changes:
+                return changes
             for artifact in artifacts:
                 _write(staging / artifact.path, artifact)
             if exists:
@@ -138,14 +139,17 @@ def _refusal(directory: Path, changes: Changes) -> ProblemsError:
 
 @contextmanager
 def _staged(root: Path, cluster: str) -> Iterator[Path]:
-    """An empty private directory beside the final one, gone again afterwards."""
+    """A private directory beside the final one, to be made by what is written to it.
+
+    It is gone afterwards; so is what an interrupted run has left, which holds
+    keys, also where there is nothing left to write.
+    """
     lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     staging = root / f".{cluster}.partial"
     try:
         # Held for the seconds of writing only, so waiting is right.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.rmtree(staging, ignore_errors=True)  # what an interrupted run has left
-        staging.mkdir(mode=0o700)
+        shutil.rmtree(staging, ignore_errors=True)
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)

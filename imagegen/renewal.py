@@ -234,18 +234,18 @@ def renew(
         if dry_run:
             return plan
         store.save(record_of(plan.cluster, stored.record), plan.pki)
-    deliveries = [
-        Delivery(
-            purpose="New certificates and keys" if request.new_keys else "New certificates",
-            member=member,
-            pairs=pairs_of(plan.cluster, member, plan.pki, new_keys=request.new_keys),
-        )
-        for member in plan.cluster.members
-        if member.name in plan.members
-    ]
-    if deliveries:
-        templates = Templates(options.templates)
-        write_deliveries(plan.cluster, deliveries, plan.directory, templates)
+        deliveries = [
+            Delivery(
+                purpose="New certificates and keys" if request.new_keys else "New certificates",
+                member=member,
+                pairs=pairs_of(plan.cluster, member, plan.pki, new_keys=request.new_keys),
+            )
+            for member in plan.cluster.members
+            if member.name in plan.members
+        ]
+        if deliveries:
+            templates = Templates(options.templates)
+            write_deliveries(plan.cluster, deliveries, plan.directory, templates)
     return plan
 
 

@@ -76,18 +76,18 @@ def revoke(
         if dry_run:
             return plan
         store.save(stored.record, plan.pki)
-    cluster, crl = plan.cluster, plan.pki.crl_pem
-    assert crl is not None  # for mypy: it has just been made
-    deliveries = [
-        Delivery(
-            purpose="Revoked clients",
-            member=member,
-            crl=revocation_list(cluster, crl),
-            settings={SETTING: cluster.crl_path},
-        )
-        for member in cluster.members
-    ]
-    write_deliveries(cluster, deliveries, plan.directory, Templates(options.templates))
+        cluster, crl = plan.cluster, plan.pki.crl_pem
+        assert crl is not None  # for mypy: it has just been made
+        deliveries = [
+            Delivery(
+                purpose="Revoked clients",
+                member=member,
+                crl=revocation_list(cluster, crl),
+                settings={SETTING: cluster.crl_path},
+            )
+            for member in cluster.members
+        ]
+        write_deliveries(cluster, deliveries, plan.directory, Templates(options.templates))
     return plan
 
 

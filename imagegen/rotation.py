@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from socket import create_connection
-from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from imagegen.build import LoadedSpec, Options
@@ -109,7 +108,7 @@ def rotate(
         cluster = Cluster(spec=spec, identity=identity)
         name = _checked(stored.pki, name, loaded, go_on=go_on)
         if go_on and not offline:
-            raise_errors(_undone(cluster, stored.pki, options))
+            raise_errors(_undone(cluster, stored.pki, options, store))
         pki = stored.pki
         if go_on:
             pki = _next(cluster, pki, options)
@@ -132,18 +131,18 @@ def rotate(
         if dry_run:
             return plan
         store.save(stored.record, pki)
-    if plan.step:
-        deliveries = [
-            Delivery(
-                purpose=f"Rotation of {name}, step {plan.step}: {STEPS[plan.step]}",
-                member=member,
-                pairs=pairs_of(cluster, member, pki),
-                # In step 2 members trust both already; only the order differs.
-                cas=() if plan.step == 2 else trusted_cas(cluster, pki),
-            )
-            for member in cluster.members
-        ]
-        write_deliveries(cluster, deliveries, plan.directory, Templates(options.templates))
+        if plan.step:
+            deliveries = [
+                Delivery(
+                    purpose=f"Rotation of {name}, step {plan.step}: {STEPS[plan.step]}",
+                    member=member,
+                    pairs=pairs_of(cluster, member, pki),
+                    # In step 2 members trust both already; only the order differs.
+                    cas=() if plan.step == 2 else trusted_cas(cluster, pki),
+                )
+                for member in cluster.members
+            ]
+            write_deliveries(cluster, deliveries, plan.directory, Templates(options.templates))
     return plan
 
 
@@ -264,13 +263,13 @@ def _bundle(signer: CertificateAuthority, other: CertificateAuthority) -> str:
 # --- what the members show ------------------------------------------------------------
 
 
-def _undone(cluster: Cluster, pki: Pki, options: Options) -> Iterator[Problem]:
+def _undone(cluster: Cluster, pki: Pki, options: Options, store: Store) -> Iterator[Problem]:
     """Where the present step is not done yet, or cannot be seen to be."""
     rotation = pki.rotation
     assert rotation is not None  # for mypy: _checked has seen to it
-    with TemporaryDirectory(prefix="imagegen-") as folder:  # of mode 0700
-        by_signer = _probe(Path(folder, "signer"), pki, _authority(pki, rotation.name), options)
-        by_other = _probe(Path(folder, "other"), pki, rotation.other, options)
+    with store.scratch() as folder:
+        by_signer = _probe(folder / "signer", pki, _authority(pki, rotation.name), options)
+        by_other = _probe(folder / "other", pki, rotation.other, options)
         for member in cluster.members:
             for role, url in _ports(pki, member):
                 what = ""

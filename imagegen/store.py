@@ -531,6 +531,22 @@ class Store:
             new.rename(base / RECORD)
             _fsync(base)
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A private directory for keys that live as long as a question.
+
+        Not in /tmp: what a killed run leaves of it, the next one sweeps.
+        """
+        if not self._held:
+            raise RuntimeError("Store.scratch outside of Store.locked")
+        path = self.path / GENERATIONS / UNFINISHED
+        with _explained(path):
+            path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
     def _write(self, files: Mapping[str, str]) -> None:
         generations = self.path / GENERATIONS
         number = max(self._generations(), default=0) + 1

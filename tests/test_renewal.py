@@ -215,6 +215,11 @@ def test_scripts_please_shellcheck(tmp_path, layout):
     rotate(place.loaded, place.options(), None if layout else "client-ca")
     scripts = sorted((tmp_path / "out").rglob("apply.sh"))
     assert {path.parent.parent.name for path in scripts} == {"renew", "revoke", "rotate-ca"}
+    for step in (2, 3):
+        directory = tmp_path / f"out/small/step-{step}"
+        options = place.options()
+        rotate(place.loaded, options, None, go_on=True, offline=True, directory=directory)
+        scripts.append(directory / "small-1/apply.sh")
     renew(
         place.loaded,
         place.options(),
