@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-crashes test-etcd boot-test boot-test-full packer-test lint clean
+.PHONY: help venv demo test test-crashes test-etcd fuzz fuzz-short boot-test boot-test-full packer-test lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -29,6 +29,13 @@ test-crashes: venv  ## every command stopped at each of its system calls; needs 
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd
+
+# Logs, and what failed if anything did, are in out/fuzz/.
+fuzz: venv  ## a fuzzing campaign: a million specs, 200,000 ISOs; an hour or more
+	$(BIN)/python -m tests.fuzz --runs specs=1000000 isos=200000 certificates=100000
+
+fuzz-short: venv  ## a minute of fuzzing for each target
+	$(BIN)/python -m tests.fuzz --seconds 60 specs isos certificates
 
 # Reports of the boots, as JSON, are in out/boot/.
 BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json

@@ -130,7 +130,7 @@ def certificates_in(text: str) -> tuple[x509.Certificate, ...]:
             # All these are decoded only when asked for; asked here, they fail here.
             _ = (certificate.extensions, certificate.subject, certificate.issuer)
             _ = (certificate.public_key(), certificate.signature_hash_algorithm)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except Exception:  # what else OpenSSL cannot take, cryptography raises as InternalError
         raise ValueError("holds a certificate that cannot be decoded") from None
     return certificates
 
@@ -150,7 +150,7 @@ def private_key_in(text: str, passphrase: bytes | None = None) -> PrivateKey:
         raise ValueError("holds an encrypted private key")
     try:
         key = load_pem_private_key(found[0], passphrase if encrypted else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except Exception:  # as for certificates
         reason = "which the passphrase does not open" if encrypted else "that cannot be decoded"
         raise ValueError(f"holds a private key {reason}") from None
     if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):

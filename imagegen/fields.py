@@ -30,6 +30,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from math import isfinite
 from typing import Any, TypeAlias, cast
 
 import yaml
@@ -52,9 +53,9 @@ NULL = "tag:yaml.org,2002:null"
 
 _JSON_TAGS = frozenset({STRING, INTEGER, BOOLEAN, NULL, "tag:yaml.org,2002:float"})
 
-# Aliases let a small file stand for an enormous one; no honest spec has as
-# many values, and reading stops here instead of filling memory.
-MOST_NODES = 200_000
+# Aliases let a small file stand for an enormous one; no honest spec has as many
+# values, and reading stops here, after a tenth of a second and some 15 MB.
+MOST_NODES = 20_000
 
 #: Levels of nesting; a spec has five.
 DEEPEST = 100
@@ -94,12 +95,16 @@ class Reader:
         """Remember where ``path`` stands.
 
         Raises:
-            ProblemsError: aliases have multiplied the file beyond :data:`MOST_NODES`.
+            ProblemsError: aliases have multiplied the file beyond :data:`MOST_NODES`,
+                or an alias stands within what it names.
         """
         self.seen[path] = node
         self.nodes_read += 1
         if self.nodes_read > MOST_NODES:
             self.error(path, "the file's aliases expand to too many values", "write them out")
+            raise ProblemsError(self.problems)
+        if len(path) > DEEPEST:  # the text is not: compose has looked
+            self.error(path[:3], "holds an alias of itself", "write out what is meant")
             raise ProblemsError(self.problems)
 
     def error(self, path: Path, what: str, hint: str = "") -> None:
@@ -135,15 +140,24 @@ def shown(node: yaml.Node) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def constructed(node: yaml.ScalarNode) -> Any:
+    """The value of a scalar; ValueError if its tag, given or guessed, does not fit its text."""
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    # For scalars like !!int "" PyYAML's constructors raise IndexError, KeyError and more.
+    except Exception:
+        raise ValueError(f"no {type_of_tag.get(node.tag, 'value')}") from None
+
+
 def as_loaded(node: yaml.ScalarNode) -> str:
     """What YAML makes of a plain scalar, as in ``the number 41135085296``."""
     kind = type_of_tag.get(node.tag, "value")
     if node.tag == NULL:
         return "nothing"
     try:
-        value = yaml.SafeLoader("").construct_object(node)
+        value = constructed(node)
         text = str(value).lower() if isinstance(value, bool) else str(value)
-    except (ValueError, OverflowError, yaml.YAMLError):
+    except ValueError:
         text = ""
     return f"the {kind} {text if 0 < len(text) <= 60 else shown(node)}"
 
@@ -391,10 +405,18 @@ class Anything(Kind):
             reader.error(path, f"{shown(node)} is read as {as_loaded(node)}", "quote it")
             return None
         try:
-            return yaml.SafeLoader("").construct_object(node)
-        except (ValueError, OverflowError, yaml.YAMLError):
+            value = constructed(node)
+        except ValueError:
             reader.error(path, f"{shown(node)} is no {type_of_tag.get(node.tag, 'value')}")
             return None
+        # Python neither prints integers of thousands of digits nor do all parsers read them.
+        if isinstance(value, int) and value.bit_length() > 64:
+            reader.error(path, f"{shown(node)} is a number of more than 64 bits", "quote it")
+            return None
+        if isinstance(value, float) and not isfinite(value):
+            reader.error(path, f"{shown(node)} is no number in JSON", "quote it")
+            return None
+        return value
 
     def schema(self) -> dict[str, Any]:
         """Anything at all."""
@@ -546,7 +568,10 @@ def parse_instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError("the offset from UTC is missing")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC that is before year 1 or after year 9999") from None
 
 
 def parse_mac(text: str) -> str:

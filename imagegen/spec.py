@@ -8,7 +8,7 @@ certificate names belong to :mod:`imagegen.cluster`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
@@ -758,18 +758,16 @@ def _check_etcd(spec: Spec, reader: Reader) -> None:
     plan = spec.etcd
     if plan is None:
         return
-    try:
-        version = spec.etcd_version
-    except ValueError:
-        return  # the pin itself is reported by its own kind
-    for index, package in enumerate(spec.install.packages or () if spec.install else ()):
+    packages = (spec.install and spec.install.packages) or ()
+    for index, package in enumerate(packages):
         name, _, pinned = (package or "").partition("=")
-        if name == "etcd-server" and pinned and corrupts(Version.parse(pinned)):
-            reader.error(
-                ("install", "packages", index),
-                f"etcd {pinned} corrupts data under load",
-                "use 3.5.3 or newer (etcd-io/etcd#13766)",
-            )
+        if name == "etcd-server" and pinned:
+            _check_pin(pinned, ("install", "packages", index), reader)
+    try:
+        readable = Install(packages=tuple(filter(None, packages)))
+        version = replace(spec, install=readable).etcd_version
+    except ValueError:
+        return  # what settings there are depends on the pin, and that is reported
     if plan.client_port and plan.client_port == plan.peer_port:
         reader.error(("etcd", "peer_port"), "is the client port too", "use two different ports")
     for name, value in (plan.settings or {}).items():
@@ -783,6 +781,20 @@ def _check_etcd(spec: Spec, reader: Reader) -> None:
             ("etcd", "metrics_url"),
             f"{plan.metrics_url} shows metrics to anyone who reaches it, or is no address",
             "use http://127.0.0.1:2381, or https:// with the member's address",
+        )
+
+
+def _check_pin(pinned: str, path: Path, reader: Reader) -> None:
+    try:
+        version = Version.parse(pinned)
+    except ValueError:
+        reader.error(path, "pins etcd to what is no version", "such as etcd-server=3.5.16-4")
+        return
+    if corrupts(version):
+        reader.error(
+            path,
+            f"etcd {pinned} corrupts data under load",
+            "use 3.5.3 or newer (etcd-io/etcd#13766)",
         )
 
 
@@ -957,7 +969,7 @@ def _check_extra(spec: Spec, reader: Reader) -> None:
     named = {user.name for user in spec.users or () if user}
     for index, user in enumerate(_listed(extra.get("users"))):
         name = user.get("name") if isinstance(user, dict) else user
-        if name in named:
+        if isinstance(name, str) and name in named:
             reader.error(
                 ("extra_user_data", "users", index), f"{name} is in `users` already", "keep one"
             )

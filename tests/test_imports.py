@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -687,3 +688,15 @@ def test_the_labs_ca_signs_our_leaves(cfssl, tmp_path):
     for purpose in ("sslserver", "sslclient"):
         command = [openssl, "verify", "-purpose", purpose, "-verify_ip", "10.240.0.15"]
         subprocess.run([*command, "-CAfile", "ca.pem", "leaf.pem"], cwd=tmp_path, check=True)
+
+
+def test_a_key_that_openssl_refuses(make, tmp_path):
+    """Found by fuzzing (tests/fuzz): cryptography raised InternalError for 31 bytes of Ed25519."""
+    der = bytes.fromhex("302d020100300506032b65700421041f") + bytes(31)
+    text = base64.encodebytes(der).decode()
+    pem = f"-----BEGIN PRIVATE KEY-----\n{text}-----END PRIVATE KEY-----\n"
+    (tmp_path / "ca-key.pem").write_text(pem)
+    _, problems = read(OWN_CA, tmp_path)
+    [error] = errors(problems)
+    assert "holds a private key that cannot be decoded" in error
+    assert text.strip() not in error

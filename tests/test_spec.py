@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass
 
 import jsonschema
@@ -377,3 +378,75 @@ def test_starter_refuses(cluster, members, first):
     """Arguments that make no cluster are explained."""
     with pytest.raises(ImagegenError):
         starter_spec(cluster=cluster, members=members, first_address=first)
+
+
+# --- found by fuzzing (tests/fuzz) -----------------------------------------------------
+
+
+def test_an_unreadable_package_hides_no_other_fault():
+    """What the packages pin is not known then; everything else is judged all the same."""
+    for packages in ("[7, etcd-server]", "7"):
+        found = problems_of(
+            PLAIN + f"install: {{packages: {packages}}}\netcd: {{settings: {{ETCD_NO: x}}}}\n"
+        )
+        assert any("install.packages" in problem for problem in found)
+        assert any("ETCD_NO" in problem for problem in found)
+
+
+@pytest.mark.parametrize("pin", ["x", "3", "3." + "9" * 5000])
+def test_a_pin_that_is_no_version_is_an_error(pin):
+    """Which settings etcd knows could not be said."""
+    found = problems_of(PLAIN + f"install: {{packages: ['etcd-server={pin}']}}\n")
+    assert any("install.packages[0]" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    "scalar", ["!!int ''", "!!int x", "!!float ''", "!!bool x", "!!timestamp x"]
+)
+def test_a_tag_that_does_not_fit_its_text_is_an_error(scalar):
+    """PyYAML raises IndexError, KeyError and AttributeError for them."""
+    assert any("token" in problem for problem in problems_of(PLAIN + f"token: {scalar}\n"))
+    found = problems_of(PLAIN + f"extra_user_data: {{timezone: {scalar}}}\n")
+    assert any("extra_user_data.timezone" in problem for problem in found)
+
+
+def test_an_alias_of_itself_is_an_error():
+    """It has no end, and ended in a RecursionError."""
+    found = problems_of(PLAIN + "extra_user_data: {a: &a [x, *a]}\n")
+    assert any("extra_user_data.a" in problem and "alias of itself" in problem for problem in found)
+
+
+def test_an_alias_bomb_costs_little_memory():
+    """Ten aliases of ten aliases, and so on; it once took 145 MB."""
+    levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
+    levels += [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 12)]
+    tracemalloc.start()
+    try:
+        found = problems_of(PLAIN + f"extra_user_data: {{{', '.join(levels)}}}\n")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert any("aliases" in problem for problem in found)
+    assert most < 48 * 1024 * 1024
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "9" * 5000, str(2**64), ".nan", "-.inf"])
+def test_a_number_that_others_cannot_read_is_an_error(number):
+    """Python itself refuses to print the first two, and JSON has no word for the last two."""
+    found = problems_of(PLAIN + f"extra_user_data: {{power_state: {{timeout: {number}}}}}\n")
+    assert any("extra_user_data.power_state.timeout" in problem for problem in found)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_utc_has_no_year_for_is_an_error(time):
+    """It is a time where it was written, but not here."""
+    found = problems_of(PLAIN + f'bootstrap_until: "{time}"\n')
+    assert any("bootstrap_until" in problem for problem in found)
+
+
+def test_a_user_whose_name_is_no_text_is_not_compared():
+    """That is cloud-init's to judge, as all of extra_user_data."""
+    users = "users: [{name: us}]\nextra_user_data: {users: [{name: [us]}, [us], {name: us}]}\n"
+    found = problems_of(PLAIN + users)
+    assert [problem for problem in found if "users[2]: us is in `users` already" in problem]
+    assert len(found) == 1
