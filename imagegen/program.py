@@ -67,8 +67,8 @@ def without_comments(source: str, *, name: str) -> str:
             lines[first] = " " * node.body[0].col_offset + "pass\n"
     result = _joined(lines.values())
     try:
-        same = _meaning(ast.parse(result)) == _meaning(tree)
-    except SyntaxError:
+        same = _compiled(result) == _compiled(_without_docstrings(tree))
+    except (SyntaxError, ValueError):
         same = False
     return result if same else source
 
@@ -88,11 +88,15 @@ def _with_docstring(scope: ast.AST) -> Iterator[Scope]:
             yield from _with_docstring(node)
 
 
-def _meaning(tree: ast.Module) -> object:
-    """What Python makes of a program, docstrings and the places of its lines apart."""
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in list(_with_docstring(tree)):
         node.body = node.body[1:] or [ast.Pass(lineno=1, col_offset=0)]
-    return _placeless(compile(tree, "", "exec", dont_inherit=True))
+    return tree
+
+
+def _compiled(program: str | ast.Module) -> CodeType:
+    """What Python makes of a program, the places of its lines apart."""
+    return _placeless(compile(program, "", "exec", dont_inherit=True))
 
 
 def _placeless(code: CodeType) -> CodeType:

@@ -44,6 +44,8 @@ def yaml_scalar(value: object) -> str:
     """A value on one line, so quoted that every YAML version reads the same."""
     if isinstance(value, str) and value.isascii() and value.isprintable():
         return json.dumps(value)
+    if isinstance(value, Mapping | list | tuple):
+        return _flow(value)
     text = yaml.dump(
         value, Dumper=_DUMPER, default_style='"', default_flow_style=True, width=2**31 - 1
     )
@@ -66,6 +68,11 @@ def _key(value: object) -> str:
 
 def yaml_text(value: str, indent: int) -> str:
     """Text as a literal block where that is exact, so that people can read it."""
+    # The first-boot program, the same for all members. No key is as long, or kept here.
+    return (_kept_literal if len(value) > 16_384 else _literal)(value, indent)
+
+
+def _literal(value: str, indent: int) -> str:
     if not _fits_literal(value):
         return yaml_scalar(value)
     pad = " " * indent
@@ -73,6 +80,9 @@ def yaml_text(value: str, indent: int) -> str:
     for _ in range(2):  # of two blank lines in a row, the first pass sees one
         text = text.replace(f"\n{pad}\n", "\n\n")
     return f"|{text}"
+
+
+_kept_literal = lru_cache(maxsize=2)(_literal)
 
 
 def _fits_literal(value: str) -> bool:
