@@ -43,6 +43,9 @@ PROGRAMS = {
     "cloud-localds": "cloud-image-utils",
     "genisoimage": "genisoimage",
 }
+#: Python with its bytecode, as anyone has it who has installed imagegen.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key[:10] != "PYTHONDONT"}
+ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 IMAGEGEN = (sys.executable, "-m", "imagegen")
 
 
@@ -67,7 +70,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Cost:
     begun = time.perf_counter()
     process = subprocess.Popen(
         [str(word) for word in command],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=ENVIRONMENT | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
