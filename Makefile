@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-etcd boot-test boot-test-full packer-test lint clean
+.PHONY: help venv demo test test-etcd bench boot-test boot-test-full packer-test lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -26,6 +26,9 @@ test: venv  ## unit tests; those that need a missing program are skipped by name
 
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
 	$(BIN)/pytest -m etcd
+
+bench: venv  ## what builds cost beside a shell loop of cfssl, envsubst and cloud-localds
+	$(BIN)/python -m tests.bench --report out/bench/report.json --plot out/bench/speed.svg
 
 # Reports of the boots, as JSON, are in out/boot/.
 BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json
