@@ -489,7 +489,7 @@ def build_fleet(
     A cluster that fails does not stop the others; each result is handed out
     as soon as those before it are done, so memory stays flat.
     """
-    if jobs <= 1 or len(specs) == 1:
+    if jobs <= 1 or len(specs) <= 1:
         for loaded in specs:
             yield _attempt(loaded, options)
         return

@@ -333,14 +333,15 @@ def warn_in_work_tree(*roots: Path) -> None:
     if not git:
         return
     for root in roots:
-        above = root.absolute().parents
+        # git knows its work tree by this name only; a loop of links is for later to find.
+        place = Path(os.path.realpath(root))
+        above = [path for path in place.parents if path.is_dir()] or [place]
         if "GIT_DIR" not in os.environ and not any((path / ".git").exists() for path in above):
-            continue
-        around = next((path for path in above if path.is_dir()), Path("/"))
+            continue  # spares two programs
         # Asked of a file below the root, so that a rule for `out/` counts.
         answer = subprocess.run(  # noqa: S603  # git by its full path, arguments of our own
-            [git, "check-ignore", "--quiet", str(root.absolute() / "key")],
-            cwd=around,
+            [git, "check-ignore", "--quiet", str(place / "key")],
+            cwd=above[0],
             capture_output=True,
             check=False,
         )

@@ -409,6 +409,13 @@ def test_a_work_tree_that_would_take_the_keys_is_warned_about(here):
     assert run.status == 0
     assert "warning: out: is inside a git work tree" in run.err
     assert "warning: pki: is inside a git work tree" in run.err
+    (here / "way").mkdir()
+    link = here.parent / f"{here.name}-link"
+    link.symlink_to(here / "way")
+    linked = Run(
+        "build", "icc-etcd.yaml", "--output", link / "out", "--pki", link / "pki", cwd=here
+    )
+    assert linked.err.count("is inside a git work tree") == 2
     (here / ".gitignore").write_text("out/\npki/\n")
     assert "work tree" not in Run("build", "icc-etcd.yaml", cwd=here).err
 
