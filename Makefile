@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-crashes test-etcd fuzz fuzz-short boot-test boot-test-full packer-test lint clean
+.PHONY: help venv demo test test-crashes test-etcd fuzz fuzz-short bench boot-test \
+  boot-test-full packer-test lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -36,6 +37,9 @@ fuzz: venv  ## a fuzzing campaign: a million specs, 200,000 ISOs; an hour or mor
 
 fuzz-short: venv  ## a minute of fuzzing for each target
 	$(BIN)/python -m tests.fuzz --seconds 60 specs isos certificates
+
+bench: venv  ## what builds cost beside a shell loop of cfssl, envsubst and cloud-localds
+	$(BIN)/python -m tests.bench --report out/bench/report.json --plot out/bench/speed.svg
 
 # Reports of the boots, as JSON, are in out/boot/.
 BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json

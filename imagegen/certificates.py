@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias, TypeVar
 
@@ -202,6 +202,7 @@ class CertificateFacts:
     sans: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
 def describe(certificate_pem: str) -> CertificateFacts:
     """The facts of the first certificate in a PEM text; ValueError if there is none."""
     certificate = certificates_in(certificate_pem)[0]

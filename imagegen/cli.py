@@ -33,6 +33,7 @@ from imagegen.commands.shared import (
     parse_now,
     read_passphrase,
     say_problems,
+    with_progress,
 )
 from imagegen.commands.snapshot import app as snapshot_app
 from imagegen.encodings import Encoding, encoded
@@ -203,7 +204,8 @@ def build(
     warn_in_work_tree(options.output, options.pki)
     failed = 0
     results = []
-    for result in build_fleet(loaded, options, jobs=jobs):
+    building = build_fleet(loaded, options, jobs=jobs)
+    for result in with_progress(building, len(loaded), "clusters"):
         if isinstance(result, Failed):
             failed += 1
             print(f"{result.path}: not built", file=sys.stderr)
@@ -331,11 +333,15 @@ def warn_in_work_tree(*roots: Path) -> None:
     if not git:
         return
     for root in roots:
-        around = next((path for path in root.absolute().parents if path.is_dir()), Path("/"))
+        # git knows its work tree by this name only; a loop of links is for later to find.
+        place = Path(os.path.realpath(root))
+        above = [path for path in place.parents if path.is_dir()] or [place]
+        if "GIT_DIR" not in os.environ and not any((path / ".git").exists() for path in above):
+            continue  # spares two programs
         # Asked of a file below the root, so that a rule for `out/` counts.
         answer = subprocess.run(  # noqa: S603  # git by its full path, arguments of our own
-            [git, "check-ignore", "--quiet", str(root.absolute() / "key")],
-            cwd=around,
+            [git, "check-ignore", "--quiet", str(place / "key")],
+            cwd=above[0],
             capture_output=True,
             check=False,
         )

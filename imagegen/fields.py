@@ -8,7 +8,7 @@ user typed (``52:54:00:12:34:56`` loads as a number) and duplicate keys.
 
 pydantic, msgspec and attrs with cattrs were compared first. None keeps places
 or spots YAML 1.1's surprises, msgspec stops at the first error, and importing
-pydantic alone costs more than half of a whole five-member build.
+pydantic alone costs a third of a whole five-member build.
 """
 
 from __future__ import annotations

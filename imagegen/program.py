@@ -8,14 +8,26 @@ text can be found in the commented source.
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from types import CodeType
+from typing import TypeAlias
 
 from imagegen.errors import ImagegenError
 
+Scope: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
 _NOTE = "# Its comments stayed behind, in cloud_init_templates/firstboot.py of imagegen.\n"
+
+
+# What a comment is, to whoever knows what a string is. A tokenizer would know better,
+# at many times the cost; where this errs, the program is not the same to Python.
+_STRING_OR_COMMENT = re.compile(
+    r"""(?s:\"{3}(?:\\.|.)*?\"{3}|'{3}(?:\\.|.)*?'{3})"""
+    r"""|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+    r"""|[ \t\f]*(?P<comment>\#[^\n]*)"""
+)
 
 
 @cache
@@ -31,44 +43,65 @@ def without_comments(source: str, *, name: str) -> str:
     """
     try:
         tree = ast.parse(source)
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+    except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ImagegenError(
             f"is no Python: {error}",
             where=f"{name}:{line}" if line else name,
             hint="compare it with the shipped one: imagegen templates export DIR",
         ) from None
-    lines = dict(enumerate(source.splitlines(keepends=True), 1))
+    # With as many lines as before, so that the tree's numbers hold.
+    # Not splitlines: Python counts by line feeds alone.
+    bare = _STRING_OR_COMMENT.sub(_less_comment, source).split("\n")
+    lines = {
+        number: f"{line}\n" if line.strip() or not before.strip() else ""
+        for number, (line, before) in enumerate(zip(bare, source.split("\n"), strict=True), 1)
+    }
+    if source.endswith("\n"):
+        del lines[len(bare)]  # not a line, but what split finds behind the last
     for node in _with_docstring(tree):
         first, last = node.body[0].lineno, node.body[0].end_lineno or 0
         for number in range(first, last + 1):
             lines[number] = ""
         if len(node.body) == 1:
             lines[first] = " " * node.body[0].col_offset + "pass\n"
-    for token in tokens:
-        row, column = token.start
-        if token.type == tokenize.COMMENT and not (row == 1 and token.string.startswith("#!")):
-            lines[row] = lines[row][:column].rstrip()
-            lines[row] += "\n" if lines[row] else ""
-    bare = _joined(lines.values())
-    return bare if _meaning(ast.parse(bare)) == _meaning(tree) else source
+    result = _joined(lines.values())
+    try:
+        same = _compiled(result) == _compiled(_without_docstrings(tree))
+    except (SyntaxError, ValueError):
+        same = False
+    return result if same else source
 
 
-def _with_docstring(
-    tree: ast.Module,
-) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree):
-        scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, scope) and ast.get_docstring(node, clean=False) is not None:
-            yield node
+def _less_comment(found: re.Match[str]) -> str:
+    interpreter = found.start() == 0 and found[0].startswith("#!")
+    return "" if found["comment"] and not interpreter else found[0]
 
 
-def _meaning(tree: ast.Module) -> str:
-    """What Python makes of a program, docstrings apart."""
+def _with_docstring(scope: ast.AST) -> Iterator[Scope]:
+    """The scopes that begin with a docstring; only statements hold others."""
+    if isinstance(scope, Scope) and ast.get_docstring(scope, clean=False) is not None:
+        yield scope
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(scope, field, ())
+        for node in inner if isinstance(inner, list) else ():
+            yield from _with_docstring(node)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in list(_with_docstring(tree)):
-        node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+        node.body = node.body[1:] or [ast.Pass(lineno=1, col_offset=0)]
+    return tree
+
+
+def _compiled(program: str | ast.Module) -> CodeType:
+    """What Python makes of a program, the places of its lines apart."""
+    return _placeless(compile(program, "", "exec", dont_inherit=True))
+
+
+def _placeless(code: CodeType) -> CodeType:
+    constants = (_placeless(c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_consts=tuple(constants), co_firstlineno=1, co_linetable=b"")
 
 
 def _joined(lines: Iterable[str]) -> str:

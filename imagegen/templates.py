@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +39,13 @@ NAMES = (
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-# What a literal block scalar can hold as it is: printable lines, none with
-# blanks at its end (they would not survive an editor), and a final newline.
-_LITERAL = re.compile(r"(?!\s)[\t\n\x20-\x7e\xa0-\ud7ff]+\n", re.ASCII)
-_FRAGILE = re.compile(r"[ \t]\n|^\t|\n\n\Z|[\u2028\u2029]", re.MULTILINE)
-
 
 def yaml_scalar(value: object) -> str:
     """A value on one line, so quoted that every YAML version reads the same."""
     if isinstance(value, str) and value.isascii() and value.isprintable():
         return json.dumps(value)
+    if isinstance(value, Mapping | list | tuple):
+        return _flow(value)
     text = yaml.dump(
         value, Dumper=_DUMPER, default_style='"', default_flow_style=True, width=2**31 - 1
     )
@@ -71,11 +68,38 @@ def _key(value: object) -> str:
 
 def yaml_text(value: str, indent: int) -> str:
     """Text as a literal block where that is exact, so that people can read it."""
-    if not value.isascii() or not _LITERAL.fullmatch(value) or _FRAGILE.search(value):
+    # The first-boot program, the same for all members. No key is as long, or kept here.
+    return (_kept_literal if len(value) > 16_384 else _literal)(value, indent)
+
+
+def _literal(value: str, indent: int) -> str:
+    if not _fits_literal(value):
         return yaml_scalar(value)
     pad = " " * indent
-    lines = value.splitlines()
-    return "|\n" + "\n".join(f"{pad}{line}" if line else "" for line in lines)
+    text = ("\n" + value[:-1]).replace("\n", f"\n{pad}")
+    for _ in range(2):  # of two blank lines in a row, the first pass sees one
+        text = text.replace(f"\n{pad}\n", "\n\n")
+    return f"|{text}"
+
+
+_kept_literal = lru_cache(maxsize=2)(_literal)
+
+
+def _fits_literal(value: str) -> bool:
+    """Whether a literal block scalar can hold it as it is.
+
+    Printable lines, none with blanks at its end (they would not survive an
+    editor) or a tab where the indentation is looked for, and one final newline.
+    No regular expression: they took longer for the first-boot program than libyaml.
+    """
+    return (
+        value.isascii()
+        and value[:1].strip() != ""
+        and value.endswith("\n")
+        and not value.endswith("\n\n")
+        and value.replace("\n", "").replace("\t", "").isprintable()
+        and not any(blank in value for blank in (" \n", "\t\n", "\n\t"))
+    )
 
 
 def yaml_block(value: object) -> str:
@@ -86,7 +110,7 @@ def yaml_block(value: object) -> str:
 
 
 class Templates:
-    """A set of templates; each is compiled once and rendered for every member."""
+    """A set of templates; each is compiled once and rendered for every member of every cluster."""
 
     def __init__(self, directory: Path | None = None) -> None:
         """Use the shipped set, with files of ``directory`` in their place.
@@ -120,27 +144,15 @@ class Templates:
 
     @cached_property
     def _environment(self) -> Environment:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        found = (path.stat() for path in map(self._path, NAMES) if path)
+        return _environment(
+            tuple(self._directories),
+            tuple((one.st_dev, one.st_ino, one.st_mtime_ns, one.st_size) for one in found),
+        )
 
-        # Not HTML: each value passes the filter of the format it goes into.
-        environment = Environment(  # noqa: S701
-            loader=FileSystemLoader(self._directories),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            auto_reload=False,
-        )
-        environment.filters.update(
-            yaml=yaml_scalar,
-            yaml_text=yaml_text,
-            yaml_block=yaml_block,
-            env=quote_env,
-            unit=_unit_word,
-            shell=shlex.quote,
-            here_document=_here_document,
-        )
-        return environment
+    def _path(self, name: str) -> Path | None:
+        paths = (directory / name for directory in self._directories)
+        return next((path for path in paths if path.is_file()), None)
 
     def render(self, name: str, **values: object) -> str:
         """One template, filled in.
@@ -166,11 +178,35 @@ class Templates:
 
     def text(self, name: str) -> str:
         """A file of the set that is no template."""
-        for directory in self._directories:
-            path = directory / name
-            if path.is_file():
-                return path.read_text(encoding="utf-8")
+        if path := self._path(name):
+            return path.read_text(encoding="utf-8")
         raise ImagegenError(f"{name} is missing", hint="reinstall imagegen")
+
+
+@lru_cache(maxsize=4)
+def _environment(directories: tuple[Path, ...], files: tuple[object, ...]) -> Environment:  # noqa: ARG001  # they tell when to compile again
+    """Compiled once for all clusters of a fleet, which takes as long as building three of them."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # Not HTML: each value passes the filter of the format it goes into.
+    environment = Environment(  # noqa: S701
+        loader=FileSystemLoader(directories),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        yaml=yaml_scalar,
+        yaml_text=yaml_text,
+        yaml_block=yaml_block,
+        env=quote_env,
+        unit=_unit_word,
+        shell=shlex.quote,
+        here_document=_here_document,
+    )
+    return environment
 
 
 def _unit_word(value: str) -> str:

@@ -371,6 +371,24 @@ def test_a_fleet_streams_and_lists_what_failed(here):
     assert (here / "pki/b/cluster.json").read_text() == "nonsense"
 
 
+def test_progress_is_for_terminals_and_leaves_nothing_behind(here):
+    """After a second it says how many are done; the last line on the terminal is empty."""
+    program = (
+        "import time; from imagegen.commands.shared import with_progress\n"
+        "for n in with_progress(range(4), 4, 'clusters'): time.sleep(0.6)"
+    )
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb") as terminal:
+        subprocess.run([sys.executable, "-c", program], stderr=terminal, check=True, timeout=60)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "] 2 of 4 clusters" in said
+    assert "1 of 4" not in said
+    assert said.endswith("\r\x1b[K")
+    piped = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert piped.stderr == b""
+
+
 def test_every_problem_of_every_spec_before_anything_is_written(here):
     """A fleet with a bad spec writes nothing at all."""
     (here / "bad.yaml").write_text("cluster: X\nmembers: []\n")
@@ -413,6 +431,13 @@ def test_a_work_tree_that_would_take_the_keys_is_warned_about(here):
     assert run.status == 0
     assert "warning: out: is inside a git work tree" in run.err
     assert "warning: pki: is inside a git work tree" in run.err
+    (here / "way").mkdir()
+    link = here.parent / f"{here.name}-link"
+    link.symlink_to(here / "way")
+    linked = Run(
+        "build", "icc-etcd.yaml", "--output", link / "out", "--pki", link / "pki", cwd=here
+    )
+    assert linked.err.count("is inside a git work tree") == 2
     (here / ".gitignore").write_text("out/\npki/\n")
     assert "work tree" not in Run("build", "icc-etcd.yaml", cwd=here).err
 

@@ -100,6 +100,16 @@ def test_a_users_template_takes_the_place_of_one(tmp_path):
     assert "#cloud-config" in (TEMPLATES / "user-data.yaml.j2").read_text()
 
 
+def test_a_template_that_changes_is_compiled_again(tmp_path):
+    """Templates are shared by all clusters of a run, for as long as their files stay the same."""
+    shipped = Templates().render("hosts.j2", hosts=[("192.0.2.1", ("a",))])
+    for text in ("one", "second", ""):
+        (tmp_path / "hosts.j2").write_text(text)
+        assert Templates(tmp_path).render("hosts.j2") == text
+    (tmp_path / "hosts.j2").unlink()
+    assert Templates(tmp_path).render("hosts.j2", hosts=[("192.0.2.1", ("a",))]) == shipped
+
+
 def test_a_file_that_replaces_nothing_is_an_error(tmp_path):
     """A misspelt template would be ignored in silence."""
     (tmp_path / "userdata.j2").write_text("x")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, TextIO, TypeVar
 
 import typer
 
 from imagegen.errors import ImagegenError, Problem
+
+Item = TypeVar("Item")
 
 
 class Secrets(StrEnum):
@@ -32,6 +35,29 @@ def say_problems(problems: Iterable[Problem], *, file: TextIO | None = None) -> 
         if listed[index + 1 : index + 2] and listed[index + 1].hint == problem.hint:
             problem = replace(problem, hint="")
         print(problem, file=file or sys.stderr)
+
+
+def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, and from the second second on how many of them are done.
+
+    Said on standard error if that is a terminal; erased while whoever takes an
+    item prints of it.
+    """
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    begun = time.monotonic()
+    try:
+        for done, item in enumerate(items, 1):
+            sys.stderr.write("\r\x1b[K")
+            yield item
+            if done < total and time.monotonic() - begun > 1:
+                sys.stdout.flush()
+                bar = "#" * (30 * done // total)
+                sys.stderr.write(f"[{bar:30}] {done} of {total} {what}")
+                sys.stderr.flush()
+    finally:
+        sys.stderr.write("\r\x1b[K")
 
 
 def parse_now(text: str | None) -> datetime:

@@ -1,0 +1,1 @@
+"""What a build costs, beside what people use instead: ``python -m tests.bench``."""
