@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
 from imagegen.errors import ImagegenError
@@ -18,17 +19,27 @@ from imagegen.errors import ImagegenError
 _NOTE = "# Its comments stayed behind, in cloud_init_templates/firstboot.py of imagegen.\n"
 
 
-@cache
-def without_comments(source: str, *, name: str) -> str:
+_PART = re.compile(r"^# part (\w+)\b.*\n((?s:.*?))^# end of part \1\n", re.MULTILINE)
+
+
+def without_comments(source: str, *, name: str, parts: Collection[str] = ()) -> str:
     """``source`` less its comments, docstrings and repeated blank lines.
 
-    ``name`` is the file's, for messages. The result is the same under every
-    Python that runs this. A program that would not be the same to Python, such
+    What stands between ``# part NAME`` and ``# end of part NAME`` only some
+    members need; it goes unless the name is among ``parts``. The file's own
+    ``name`` is for messages. The result is the same under every Python that
+    runs this. A program that would not be the same to Python, such
     as one with blank lines in a text, comes back as it is.
 
     Raises:
         ImagegenError: it is no Python.
     """
+    needed = _PART.sub(lambda part: part[2] if part[1] in parts else "", source)
+    return _without_comments(needed, name)
+
+
+@cache
+def _without_comments(source: str, name: str) -> str:
     try:
         tree = ast.parse(source)
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))

@@ -30,9 +30,11 @@ REQUIRED = ("user-data", "meta-data")
 #: Every file NoCloud looks for.
 NOCLOUD = (*REQUIRED, "network-config", "vendor-data")
 
-# Seeds are kilobytes. Whatever an image claims, no more than this is read of
-# it, nor handed out per name space however often its records share the bytes.
+# Whatever an image claims, no more than this is read of it, nor handed out per
+# name space however often its records share the bytes.
 SIZE_LIMIT = 64 * 1024 * 1024
+#: Bytes of files that an image of ours may hold; it is made and read back in memory.
+DISC_LIMIT = 60 * 1024 * 1024
 _DIRECTORY_LIMIT = 64 * 1024
 _DIRECTORIES_LIMIT = 32
 _CONTINUATION_LIMIT = 4
@@ -113,14 +115,22 @@ class Seed:
         return next((file for file in self.files if file.name == name), None)
 
 
-def build_seed(files: Mapping[str, bytes], *, when: datetime, label: str = "cidata") -> bytes:
+def build_seed(
+    files: Mapping[str, bytes],
+    *,
+    when: datetime,
+    label: str = "cidata",
+    bundle: Mapping[str, bytes] | None = None,
+) -> bytes:
     """Put a member's documents on a NoCloud seed; see :func:`build_image`.
+
+    ``bundle`` are further files, which cloud-init does not look at.
 
     Raises:
         SeedError: cloud-init would ignore such a seed, or a file on it.
     """
     _check_input(files, label)
-    return build_image(files, when=when, label=label)
+    return build_image({**(bundle or {}), **files}, when=when, label=label)
 
 
 def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> bytes:
@@ -158,8 +168,11 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
     iso.close()
 
     image = bytearray(output.getbuffer())
+    # It may be tens of megabytes: no more copies than there must be.
+    output.close()
     _set_dates(image, when)
     built = bytes(image)
+    del image
     _check_built(read_seed(built), files, when=when, label=label)
     return built
 
@@ -262,16 +275,19 @@ def _read(image: bytes) -> Seed:
     skip = _rock_ridge_skip(image, primary)
     # libblkid, which cloud-init asks for labels, prefers Joliet's.
     label = (joliet or primary).start + _LABEL
+    # All name spaces share the bytes of a file, as they do in the image.
+    contents: dict[tuple[int, int], bytes] = {}
+    files = partial(_files, image, contents)
     return Seed(
         label=image[label : label + 32]
         .decode("utf-16-be" if joliet else "utf-8", "replace")
         .rstrip(" \0"),
         created=_long_date(image, primary.start + _CREATED),
-        plain=_files(image, primary, lambda record: _plain_name(record.name)),
+        plain=files(primary, lambda record: _plain_name(record.name)),
         rock_ridge=None
         if skip is None
-        else _files(image, primary, lambda record: _rock_ridge_name(image, primary, record, skip)),
-        joliet=_files(image, joliet, lambda record: _joliet_name(record.name)) if joliet else None,
+        else files(primary, lambda record: _rock_ridge_name(image, primary, record, skip)),
+        joliet=files(joliet, lambda record: _joliet_name(record.name)) if joliet else None,
     )
 
 
@@ -291,7 +307,10 @@ def _rock_ridge_skip(image: bytes, volume: _Volume) -> int | None:
 
 
 def _files(
-    image: bytes, volume: _Volume, name_of: Callable[[_Record], str | None]
+    image: bytes,
+    contents: dict[tuple[int, int], bytes],
+    volume: _Volume,
+    name_of: Callable[[_Record], str | None],
 ) -> tuple[SeedFile, ...]:
     """Every regular file of a volume, named as ``name_of`` reads a record; not those it skips."""
     files = []
@@ -311,7 +330,10 @@ def _files(
             name = name_of(record)
             if name is not None:
                 modified = _short_date(image, record.start + _RECORD_DATE)
-                content = image[record.content_start : end]
+                place = (record.content_start, end)
+                if place not in contents:
+                    contents[place] = image[record.content_start : end]
+                content = contents[place]
                 files.append(SeedFile(name=folder + name, modified=modified, content=content))
     return tuple(files)
 

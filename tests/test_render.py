@@ -26,7 +26,7 @@ from .cloud_init import VERSIONS, merged
 from .conftest import EXAMPLES, NOW, TEMPLATES, make_cluster, require_program
 
 # Those that need no certificates brought along.
-RENDERED = ["icc-etcd", "smallest", "three-members-ipv6", "hardened"]
+RENDERED = ["icc-etcd", "smallest", "three-members-ipv6", "hardened", "release"]
 
 
 @cache
@@ -66,7 +66,7 @@ def test_cloud_inits_own_schema(example, version, tmp_path):
         assert "eprecat" not in said
 
 
-@pytest.mark.parametrize("example", [name for name in RENDERED if name != "smallest"])
+@pytest.mark.parametrize("example", [n for n in RENDERED if n not in ("smallest", "release")])
 def test_cloud_inits_network_schema(example, tmp_path):
     """network-config is valid to the cloud-init that can judge it."""
     program = require_program("cloud-init-25.1")
@@ -267,7 +267,8 @@ def test_the_first_boot_program_knows_what_it_must():
 
 def test_the_first_boot_program_is_the_one_that_is_tested():
     """Executable, and the same to Python as the commented source, docstrings apart."""
-    file = files_of(documents("icc-etcd"))[guest.PROGRAM]
+    # The example whose members need every part of it.
+    file = files_of(documents("release"))[guest.PROGRAM]
     source = (TEMPLATES / "firstboot.py").read_text()
     assert file["permissions"] == "0755"
     assert file["content"].startswith("#!/usr/bin/python3\n# ")
@@ -309,6 +310,9 @@ def test_comments_go_and_code_stays():
     assert space["f"]() == "# no#"
     odd = 'x = """a\n\n\n# b\n"""  # why\n'
     assert without_comments(odd, name="p.py") == odd
+    parted = "a = 1\n# part x: why\nb = 2\n# end of part x\nc = 3\n"
+    assert without_comments(parted, name="p.py") == "a = 1\nc = 3\n"
+    assert without_comments(parted, name="p.py", parts={"x"}) == "a = 1\nb = 2\nc = 3\n"
     with pytest.raises(ImagegenError, match="is no Python"):
         without_comments("def f(:\n", name="p.py")
 
