@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagegen import __version__
-from imagegen.commands import status
+from imagegen.commands import status, upgrade
 from imagegen.commands.certs import app as certs_app
 from imagegen.commands.member import app as member_app
 from imagegen.commands.shared import (
@@ -526,6 +526,7 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 
 
 app.command()(status.status)
+app.command()(upgrade.upgrade)
 
 
 @app.command()

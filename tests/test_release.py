@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from imagegen.build import BUNDLE_DISC, Options, build_cluster, load_spec
 from imagegen.check import check_path
 from imagegen.errors import ImagegenError
 from imagegen.release import install_section, pin
+from imagegen.rollout import Delivery, NewRelease, write_deliveries
 from imagegen.seed import DISC_LIMIT, read_seed
 from imagegen.spec import parse_spec
+from imagegen.templates import Templates
+from imagegen.upgrade import upgrade, upgrade_config
 
-from .conftest import NOW, require_program
+from .conftest import NOW, make_cluster, require_program
 from .releases import archive, elf, sha256
 
 MEMBERS = """\
@@ -378,3 +382,48 @@ def test_an_extra_source_is_trusted_for_its_key_alone(tmp_path):
         "Signed-By": "/etc/apt/keyrings/backports.asc",
     }
     assert files[said["Signed-By"]]["content"] == key + "\n"
+
+
+# --- an upgrade -----------------------------------------------------------------------
+
+
+def test_packages_are_not_ours_to_upgrade(tmp_path):
+    """Nor what nobody answers for; both before anything is written."""
+    build(tmp_path, "")
+    options = Options(now=NOW, output=tmp_path / "out", pki=tmp_path / "pki")
+    with pytest.raises(ImagegenError, match="does not come as a release"):
+        upgrade(load_spec(tmp_path / "cluster.yaml", now=NOW), options)
+    text = MEMBERS.replace("10.0.0.1", "127.0.0.1")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/cluster.yaml").write_text(text + RELEASE)
+    loaded = load_spec(tmp_path / "there/cluster.yaml", now=NOW)
+    options = replace(options, output=tmp_path / "there/out", pki=tmp_path / "there/pki")
+    build_cluster(loaded, options)
+    with pytest.raises(ImagegenError) as caught:
+        upgrade(loaded, options)
+    assert [problem.where for problem in caught.value.problems] == [
+        "pinned-1",
+        "pinned-2",
+        "pinned-3",
+    ]
+    assert not (tmp_path / "there/out/pinned/upgrade").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_script_of_an_upgrade(count, tmp_path):
+    """Shellcheck has nothing to say, also without others; what it fetches by is JSON."""
+    text = "".join(MEMBERS.splitlines(keepends=True)[: 2 + count]) + RELEASE
+    spec, _ = parse_spec(text, source="c.yaml")
+    cluster = make_cluster(text)
+    for member in cluster.members:
+        config = upgrade_config(cluster, member, spec.install)
+        release = NewRelease(version="3.5.33", config=json.dumps(config, indent=1) + "\n")
+        delivery = Delivery(purpose="etcd 3.5.33", member=member, release=release)
+        write_deliveries(cluster, [delivery], tmp_path / "upgrade", Templates())
+        script = tmp_path / "upgrade" / member.name / "apply.sh"
+        done = subprocess.run(
+            [require_program("shellcheck"), script], capture_output=True, text=True, check=False
+        )
+        assert done.stdout == ""
+        [told] = re.findall(r"<<'END'\n(.*?)END\n", script.read_text(), re.DOTALL)
+        assert json.loads(told)["install"]["files"][0]["architecture"] == "amd64"
