@@ -4,7 +4,9 @@ The package source is switched off throughout, so that nothing else can have
 brought what is then there.
 """
 
+import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +25,10 @@ from . import drill
 from .cluster import CLOUD_INIT_DONE, FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
 from .host import run
+from .life import apply_all, imagegen
 from .network import WebServer
 from .site import Site, example
+from .writer import check_nothing_lost, writing
 
 ARCHIVE = "etcd-v{version}-linux-{architecture}.tar.gz"
 
@@ -167,6 +171,73 @@ def release_faults(site: Site) -> str:
                 drill.check_first_boot(member)
                 _check_release(member, right)
     return "another CPU, missing, cut short, another file: each named, none started, then healthy"
+
+
+def upgraded(site: Site) -> str:
+    """Each member goes over to another minor while a client writes; one goes back in between."""
+    folder = site.work / "releases"
+    folder.mkdir()
+    programs = {minor: _programs(minor) for minor in ("3.4", "3.5")}
+    (old, new) = (
+        archive(folder, _version(paths["etcd"]), {n: p.read_bytes() for n, p in paths.items()})
+        for paths in programs.values()
+    )
+    with _without_packages(site), _web(site, "upgraded") as (served, url):
+        for path in (old, new):
+            (served / path.name).write_bytes(path.read_bytes())
+        spec = example(3, install=_pinned(old, url=url))
+        with site.cluster(site.build("upgraded", spec)) as cluster:
+            drill.form(cluster, seed=0, stagger=0)
+            spec["install"] = _pinned(new, url=url)
+            (site.work / "upgraded/spec.yaml").write_text(json.dumps(spec))
+            with writing(cluster, site.work / "upgraded.log") as writer:
+                said = imagegen(cluster, site, "upgrade", "spec.yaml", folder="upgraded")
+                order = re.findall(r"^  (\S+) runs ", said, re.MULTILINE)
+                require(len(order) == 3, said)
+                apply_all(cluster, "upgrade", order[:1])
+                first = next(member for member in cluster.members if member.name == order[0])
+                done = first.machine.agent.run("sh", "/root/apply.sh", "back", timeout=LATER_BOOT)
+                require(done.returncode == 0, f"back: {done.stdout}{done.stderr}")
+                _check_release(first, old)
+                apply_all(cluster, "upgrade", order)
+                cluster.pause(5)
+            writes = writer.writes()
+            for member in cluster.members:
+                _check_release(member, new)
+            drill.check_membership(cluster)
+            check_nothing_lost(cluster, writes)
+            _wait_until_risen(cluster)
+            done = first.machine.agent.run("sh", "/root/apply.sh", "back", timeout=LATER_BOOT)
+            require(done.returncode and "would not start" in done.stderr, f"back: {done.stdout}")
+            drill.reboot(cluster, site)
+    return f"{old.name} to {new.name}: {writes}"
+
+
+def _programs(minor: str) -> dict[str, Path]:
+    """Programs of one minor, as .ci/tools puts them on PATH."""
+    found = {name: shutil.which(f"{name}-{minor}") for name in ("etcd", "etcdctl")}
+    missing = [f"{name}-{minor}" for name, path in found.items() if not path]
+    require(not missing, f"{', '.join(missing)} is not on PATH: see .ci/tools")
+    return {name: Path(path) for name, path in found.items() if path}
+
+
+def _version(etcd: Path) -> str:
+    return run(str(etcd), "--version").split()[2]
+
+
+def _wait_until_risen(cluster: Cluster) -> None:
+    """Wait until the members have agreed on the new minor."""
+    client = cluster.client
+    ask = ("curl", "--silent", "--cacert", f"{client}/ca.pem", "--cert", f"{client}/client.pem")
+    url = f"{cluster.members[0].client_url}/version"
+    cluster.wait(
+        lambda: (
+            '"etcdcluster":"3.5'
+            in cluster.network.client(*ask, "--key", f"{client}/client-key.pem", url).stdout
+        ),
+        "the cluster's version rises",
+        120,
+    )
 
 
 def _publish(path: Path, content: bytes) -> None:
