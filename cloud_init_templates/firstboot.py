@@ -93,12 +93,6 @@ ASK_EVERY = 2
 LINGER = 2 * ASK_EVERY
 # What cloud-init keeps of user-data (its paths.py), and a seed that is a directory.
 COPIES = ("user-data", "user-data.txt", "user-data.txt.i", "cloud-config.txt", "obj.pkl")
-APT_GET = (
-    *("apt-get", "--assume-yes", "--no-install-recommends"),
-    # Our files may be there before the package; dpkg would stop and ask which to keep.
-    *("-o", "Dpkg::Options::=--force-confold"),
-    *("-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"),
-)
 
 
 class FailedError(Exception):
@@ -213,9 +207,10 @@ def run(config: dict[str, Any], progress: Progress) -> None:
         "clock": wait_for_clock,
         "install": install,
         # Before anything is made in the data directory, or it is made on the root disk.
-        "data_disk": prepare_data_disk,
-        "keys": take_keys,
-        "snapshot": take_snapshot,
+        # Of what this member does not need, its program has not even the code.
+        "data_disk": prepare_data_disk if config["data_disk"] else None,
+        "keys": take_keys if config["keys"]["secrets"] != "embed" else None,
+        "snapshot": take_snapshot if config["snapshot"] else None,
         "hand_over": hand_over,
         "start": start,
         "follow": follow,
@@ -223,7 +218,8 @@ def run(config: dict[str, Any], progress: Progress) -> None:
     for name, step in steps.items():
         progress.enter(name)
         try:
-            step(config, progress)
+            if step:
+                step(config, progress)
         except LaterError as later:
             progress.report("waiting", str(later), later.hint)
             systemctl("start", "--no-block", later.unit)
@@ -345,6 +341,16 @@ def image_record(config: dict[str, Any]) -> str:
         return f" (/etc/imagegen-image.json is no record of an image: {problem!r})"
 
 
+# part packages: where apt is asked, for names or files
+
+APT_GET = (
+    *("apt-get", "--assume-yes", "--no-install-recommends"),
+    # Our files may be there before the package; dpkg would stop and ask which to keep.
+    *("-o", "Dpkg::Options::=--force-confold"),
+    *("-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"),
+)
+
+
 def is_installed(packages: list[str]) -> bool:
     """Whether dpkg has them all, in the version that is pinned (``name=version``) if one is."""
     form = "${db:Status-Status} ${Package} ${Package}=${Version}\n"
@@ -380,6 +386,9 @@ def try_install(packages: list[str]) -> str:
     told = "; ".join([*problems[:1], *problems[1:][-1:]]) or f"apt-get: exit status {status}"
     # A mirror's address may hold a password.
     return re.sub(r"//[^/\s]*@", "//", told)
+
+
+# end of part packages
 
 
 def version_of_etcd(program: str = "etcd") -> tuple[int, ...]:
@@ -540,11 +549,12 @@ def link(path: Path, target: str) -> None:
 # end of part release
 
 
+# part data_disk: for a disk of the data's own
+
+
 def prepare_data_disk(config: dict[str, Any], progress: Progress) -> None:
     """Format the disk if it is blank, and mount it. Anything else on it is not ours to touch."""
     disk = config["data_disk"]
-    if not disk:
-        return
     device, label = disk["device"], disk["label"]
     if not Path(device).exists():
         raise FailedError(f"data disk {device} is missing", "attach it, then reboot")
@@ -567,6 +577,12 @@ def prepare_data_disk(config: dict[str, Any], progress: Progress) -> None:
     systemctl("start", disk["unit"])
 
 
+# end of part data_disk
+
+
+# part keys: for those that come apart from user-data
+
+
 def take_keys(config: dict[str, Any], progress: Progress) -> None:
     """Wait for the private keys where user-data did not bring them.
 
@@ -574,8 +590,6 @@ def take_keys(config: dict[str, Any], progress: Progress) -> None:
     does not belong to the certificate that came in user-data.
     """
     keys, tls = config["keys"], config["tls"]
-    if keys["secrets"] == "embed":
-        return
     pairs = [(tls[f"{role}_cert"], Path(tls[f"{role}_key"])) for role in ("client", "peer")]
     disk = keys["disk"] and root(config, f"dev/disk/by-label/{keys['disk']}")
     while problem := trouble_with_keys(pairs):
@@ -625,10 +639,16 @@ def keys_from_disk(disk: Path, pairs: list[tuple[str, Path]], mount_point: Path)
         run_program("umount", str(mount_point))
 
 
+# end of part keys
+
+
+# part snapshot: for a cluster that begins with one
+
+
 def take_snapshot(config: dict[str, Any], progress: Progress) -> None:
     """Wait for the snapshot this cluster begins with; no other file will do."""
     snapshot = config["snapshot"]
-    if not snapshot or has_data(config):
+    if has_data(config):
         return
     file, disk = Path(snapshot["file"]), None
     if snapshot["disk"]:
@@ -644,6 +664,9 @@ def take_snapshot(config: dict[str, Any], progress: Progress) -> None:
             hint = "attach snapshot.iso" if disk else "put it there, as root"
             progress.report("waiting", f"snapshot: {problem}", f"{hint}; looked for until it fits")
             time.sleep(ASK_EVERY)
+
+
+# end of part snapshot
 
 
 def copy_from_disk(disk: Path, file: Path, mount_point: Path) -> str:
@@ -680,6 +703,9 @@ def digest_of(file: Path) -> str:
 def has_data(config: dict[str, Any]) -> bool:
     """Whether etcd has ever started here: it has a log then."""
     return any(Path(config["wal_dir"] or Path(config["data_dir"], "member/wal")).glob("*.wal"))
+
+
+# part snapshot: for a cluster that begins with one
 
 
 def restore(config: dict[str, Any], progress: Progress) -> None:
@@ -735,6 +761,9 @@ def restore(config: dict[str, Any], progress: Progress) -> None:
         new.replace(Path(wal, part.name))
     shutil.rmtree(made)
     file.unlink()
+
+
+# end of part snapshot
 
 
 def hand_over(config: dict[str, Any], progress: Progress) -> None:  # noqa: ARG001 - a step
@@ -814,6 +843,9 @@ def follow(config: dict[str, Any], progress: Progress) -> None:
             return
 
 
+# part scrub: for after_boot
+
+
 def scrub(config: dict[str, Any], progress: Progress) -> None:
     """Remove cloud-init's copies of the keys, and turn it off.
 
@@ -831,6 +863,9 @@ def scrub(config: dict[str, Any], progress: Progress) -> None:
                 # By name, too: a copy may be compressed.
                 if path.is_file() and (path.name in COPIES or b"PRIVATE KEY" in path.read_bytes()):
                     path.unlink()
+
+
+# end of part scrub
 
 
 def probe(config: dict[str, Any]) -> str:

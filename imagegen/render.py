@@ -290,10 +290,10 @@ def _guest_files(
         text = templates.render(name, **context)
         _compare(name, _parse_unit(text), must)
         files.append(_file(path, text, "0644"))
-    parts = {"release"} if cluster.spec.install.mode in ("release", "bundle") else set()
-    program = without_comments(templates.text("firstboot.py"), name="firstboot.py", parts=parts)
-    files.append(_file(guest.PROGRAM, program, "0755"))
     config = firstboot_config(cluster, member, _not_before(credentials), secrets)
+    commented = templates.text("firstboot.py")
+    program = without_comments(commented, name="firstboot.py", parts=parts_for(config))
+    files.append(_file(guest.PROGRAM, program, "0755"))
     files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
     return files
 
@@ -438,6 +438,20 @@ def firstboot_config(
     }
 
 
+def parts_for(config: Mapping[str, Any]) -> frozenset[str]:
+    """Which parts of the first-boot program a member needs that has this configuration."""
+    files = config["install"].get("files", [])
+    needed = {
+        "data_disk": config["data_disk"],
+        "keys": config["keys"]["secrets"] != "embed",
+        "packages": config["install"]["packages"] or any(file.get("package") for file in files),
+        "release": files,
+        "scrub": config["after_boot"] == "scrub",
+        "snapshot": config["snapshot"],
+    }
+    return frozenset(name for name, wanted in needed.items() if wanted)
+
+
 def install_config(install: Install) -> dict[str, Any]:
     """What the first-boot program has to know to install etcd, or to find it there."""
     minimum = install.minimum_version
@@ -448,7 +462,7 @@ def install_config(install: Install) -> dict[str, Any]:
     }
     if install.mode == "release" and install.release:
         version, url = install.release.version, install.release.url
-        config |= {"version": version, "discs": []}
+        config |= {"version": version}
         config["files"] = [
             {
                 "name": f"etcd-v{version}-linux-{architecture}.tar.gz",

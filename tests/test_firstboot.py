@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from imagegen.client import Caller, RefusedError
+from imagegen.program import without_comments
 from tests.conftest import require_program
 from tests.firstboot_lab import (
     FIRSTBOOT,
@@ -259,13 +260,13 @@ def pins(
     if url:
         file["url"] = f"{url}/{path.name}"
     mode = "release" if url else "bundle"
-    discs = [] if url else ["cidata", "etcd-0123456789a"]
+    discs = {} if url else {"discs": ["cidata", "etcd-0123456789a"]}
     return {
         "mode": mode,
         "packages": [],
         "minimum_version": None,
         "version": version,
-        "discs": discs,
+        **discs,
         "files": [file],
     }
 
@@ -795,6 +796,21 @@ def test_start_enables_the_unit(alone: Member) -> None:
     alone.unit(UnitFileState="disabled")
     run_until(alone, "start")
     assert str(link.readlink()) == "/lib/systemd/system/etcd.service"
+
+
+def test_without_what_a_member_does_not_need(
+    alone: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program as most members get it, without the parts for others, comes to healthy."""
+    program = alone.folder / "firstboot"
+    program.write_text(without_comments(FIRSTBOOT.read_text(), name="firstboot.py"))
+    monkeypatch.setattr("tests.firstboot_lab.FIRSTBOOT", program)
+    assert "def take_keys" not in program.read_text()
+    alone.lab.form(alone)
+    alone.unit(ActiveState="active")
+    assert alone.run().wait(30) == 0
+    assert alone.state == "healthy"
+    assert alone.start_check() == 0
 
 
 def test_masked_unit(alone: Member) -> None:
