@@ -51,7 +51,7 @@ packer-test: venv  ## build a golden image with Packer, and boot three members f
 	$(BOOT) golden
 
 # Each of its parts takes less than half an hour on two cores without KVM.
-PARTS := $(foreach part,drills scenarios payloads life golden,boot-$(part)-trixie boot-$(part)-bookworm)
+PARTS := $(foreach part,drills scenarios payloads install faults upgrade life golden,boot-$(part)-trixie boot-$(part)-bookworm)
 boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
 
 boot-drills-%: venv
@@ -65,6 +65,15 @@ boot-payloads-%: venv
 
 boot-golden-%: venv
 	$(BOOT) --release $* golden golden-release
+
+boot-install-%: venv
+	$(BOOT) --release $* release bundle
+
+boot-faults-%: venv
+	$(BOOT) --release $* release-faults bundle-faults
+
+boot-upgrade-%: venv
+	$(BOOT) --release $* upgraded
 
 boot-life-%: venv
 	$(BOOT) --release $* --members 3 form status replaced renewed rotated restored

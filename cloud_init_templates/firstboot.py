@@ -3,8 +3,9 @@
 
     firstboot run           imagegen-firstboot.service: install, hand over keys, start, follow
     firstboot start-check   ExecCondition of etcd.service: may etcd start as things are?
+    firstboot fetch         for an upgrade: bring a release here, beside the one that runs
 
-Both read /etc/imagegen/member.json and keep result.json, which says how far
+All read /etc/imagegen/member.json and keep result.json, which says how far
 this member has come. ``run`` is idempotent: at the next boot it continues
 where it stopped, until the member is healthy or refused. Standard library
 only, Python 3.10 or newer: it runs on the guest, where nothing else is sure.
@@ -92,12 +93,6 @@ ASK_EVERY = 2
 LINGER = 2 * ASK_EVERY
 # What cloud-init keeps of user-data (its paths.py), and a seed that is a directory.
 COPIES = ("user-data", "user-data.txt", "user-data.txt.i", "cloud-config.txt", "obj.pkl")
-APT_GET = (
-    *("apt-get", "--assume-yes", "--no-install-recommends"),
-    # Our files may be there before the package; dpkg would stop and ask which to keep.
-    *("-o", "Dpkg::Options::=--force-confold"),
-    *("-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"),
-)
 
 
 class FailedError(Exception):
@@ -212,9 +207,10 @@ def run(config: dict[str, Any], progress: Progress) -> None:
         "clock": wait_for_clock,
         "install": install,
         # Before anything is made in the data directory, or it is made on the root disk.
-        "data_disk": prepare_data_disk,
-        "keys": take_keys,
-        "snapshot": take_snapshot,
+        # Of what this member does not need, its program has not even the code.
+        "data_disk": prepare_data_disk if config["data_disk"] else None,
+        "keys": take_keys if config["keys"]["secrets"] != "embed" else None,
+        "snapshot": take_snapshot if config["snapshot"] else None,
         "hand_over": hand_over,
         "start": start,
         "follow": follow,
@@ -222,7 +218,8 @@ def run(config: dict[str, Any], progress: Progress) -> None:
     for name, step in steps.items():
         progress.enter(name)
         try:
-            step(config, progress)
+            if step:
+                step(config, progress)
         except LaterError as later:
             progress.report("waiting", str(later), later.hint)
             systemctl("start", "--no-block", later.unit)
@@ -304,7 +301,7 @@ def install(config: dict[str, Any], progress: Progress) -> None:
     import shutil
 
     wanted = config["install"]
-    if wanted["mode"] == "package" and not is_installed(wanted["packages"]):
+    if wanted["packages"] and not is_installed(wanted["packages"]):
         progress.report("installing", " ".join(wanted["packages"]))
         for pause in backoff(5, 60):
             problem = try_install(wanted["packages"])
@@ -312,6 +309,9 @@ def install(config: dict[str, Any], progress: Progress) -> None:
                 break
             progress.report("installing", problem, "tried again until it works")
             time.sleep(pause)
+    if wanted.get("files"):
+        bring(config, progress)
+        switch(config)
     if not shutil.which("etcd"):
         raise FailedError(
             f"etcd is not installed{image_record(config)}",
@@ -341,6 +341,16 @@ def image_record(config: dict[str, Any]) -> str:
         return f" (/etc/imagegen-image.json is no record of an image: {problem!r})"
 
 
+# part packages: where apt is asked, for names or files
+
+APT_GET = (
+    *("apt-get", "--assume-yes", "--no-install-recommends"),
+    # Our files may be there before the package; dpkg would stop and ask which to keep.
+    *("-o", "Dpkg::Options::=--force-confold"),
+    *("-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"),
+)
+
+
 def is_installed(packages: list[str]) -> bool:
     """Whether dpkg has them all, in the version that is pinned (``name=version``) if one is."""
     form = "${db:Status-Status} ${Package} ${Package}=${Version}\n"
@@ -351,16 +361,18 @@ def is_installed(packages: list[str]) -> bool:
 
 
 def try_install(packages: list[str]) -> str:
-    """Install once; returns what went wrong, in apt's words.
+    """Install once, names or files; returns what went wrong, in apt's words.
 
-    Always after an update: an image's lists are mostly empty, and when they
+    Names always after an update: an image's lists are mostly empty, and when they
     are not they are as old as the image, so that an install from them ends in
     a file the mirror no longer has, or in yesterday's security hole. Not of
     translated descriptions, which are two fifths of what would be fetched.
     """
     import re
 
-    _, updated = run_program(*APT_GET, "-o", "Acquire::Languages=none", "update")
+    updated = ""
+    if packages[0][0] != "/":
+        _, updated = run_program(*APT_GET, "-o", "Acquire::Languages=none", "update")
     status, installed = run_program(*APT_GET, "install", *packages)
     if status and "dpkg --configure -a" in installed:
         # A power cut in the middle of an earlier try; apt does nothing before this.
@@ -376,16 +388,18 @@ def try_install(packages: list[str]) -> str:
     return re.sub(r"//[^/\s]*@", "//", told)
 
 
-def version_of_etcd() -> tuple[int, ...]:
-    """Ask the etcd on PATH."""
-    _, said = run_program("etcd", "--version")
-    first_line = said.partition("\n")[0]  # etcd Version: 3.4.23
+# end of part packages
+
+
+def version_of_etcd(program: str = "etcd") -> tuple[int, ...]:
+    """Ask an etcd, that on PATH unless told otherwise."""
     try:
-        return version(first_line.rpartition(" ")[2])
-    except ValueError:
-        raise FailedError(
-            f"etcd --version says {first_line!r}", "is it made for this CPU?"
-        ) from None
+        _, said = run_program(program, "--version")
+        said = said.partition("\n")[0]  # etcd Version: 3.4.23
+        return version(said.rpartition(" ")[2])
+    except (OSError, ValueError) as problem:
+        said = getattr(problem, "strerror", None) or f"it says {said!r}"
+        raise FailedError(f"{program} --version: {said}", "is it made for this CPU?") from None
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -393,11 +407,154 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.partition("-")[0].split("."))
 
 
+# part release: what only install.mode release and bundle need
+
+
+def bring(config: dict[str, Any], progress: Progress) -> None:
+    """Have what the seed pins, by its digests: a release unpacked, or packages installed."""
+    wanted = config["install"]
+    machine = os.uname().machine
+    cpu = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    ours = [file for file in wanted["files"] if file["architecture"] in (cpu, "all")]
+    if cpu not in [file["architecture"] for file in ours]:
+        there = ", ".join(file["name"] for file in wanted["files"])
+        raise FailedError(f"this machine is {cpu}; there is only {there}", "pin one for it")
+    folder = Path(config["state_dir"], "bundle")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if wanted["version"]:
+        if not root(config, f"opt/etcd/{wanted['version']}").exists():
+            unpack(config, obtain(ours[0], config, progress, folder))
+    elif not is_installed([file["package"] for file in ours]):
+        files = [str(obtain(file, config, progress, folder)) for file in ours]
+        progress.report("installing", " ".join(file["package"] for file in ours))
+        if problem := try_install(files):
+            raise FailedError(problem, "the bundle has to hold all that the image lacks")
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def obtain(file: dict[str, Any], config: dict[str, Any], progress: Progress, folder: Path) -> Path:
+    """Copy a file from where it is, however long it is not there, and take no other."""
+    path = Path(folder, file["name"])
+    source = file.get("url") or f"a disc labelled {' or '.join(config['install']['discs'])}"
+    progress.report("installing", f"{path.name} from {source}")
+    for pause in backoff(5, 60):
+        problem = download(file["url"], path) if "url" in file else copy_from_discs(path, config)
+        if not problem:
+            break
+        progress.report("installing", problem, "tried again until it is there")
+        time.sleep(pause)
+    if (found := digest_of(path)) != file["sha256"]:
+        size = path.stat().st_size
+        path.unlink()
+        raise FailedError(
+            f"{path.name} has SHA-256 {found} ({size} bytes), not {file['sha256']}",
+            "put the right one there, then: systemctl start imagegen-firstboot, or reboot",
+        )
+    return path
+
+
+def download(url: str, path: Path) -> str:
+    """Download once; returns what went wrong."""
+    import shutil
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=60) as answer, path.open("wb") as copy:  # noqa: S310 - http or https, by the spec
+            shutil.copyfileobj(answer, copy)
+            expected = int(answer.headers.get("Content-Length") or copy.tell())
+            if copy.tell() != expected:
+                return f"{path.name}: cut off after {copy.tell()} of {expected} bytes"
+    except (OSError, HTTPException) as problem:
+        return f"{path.name}: {problem}"
+    return ""
+
+
+def copy_from_discs(path: Path, config: dict[str, Any]) -> str:
+    """Copy from the first disc that has it; or say why there is none."""
+    problem = f"{path.name}: no disc labelled {' or '.join(config['install']['discs'])}"
+    for label in config["install"]["discs"]:
+        disk = root(config, f"dev/disk/by-label/{label}")
+        if disk.exists():
+            problem = copy_from_disk(disk, path, Path(config["state_dir"], "disk"))
+            if not problem:
+                break
+            problem = f"{path.name}: {problem}"
+    return problem
+
+
+def unpack(config: dict[str, Any], path: Path) -> None:
+    """Put a release beside the others, whole or not at all, once its etcd says it is the one."""
+    import shutil
+    import tarfile
+    import zlib
+
+    home = root(config, f"opt/etcd/{config['install']['version']}")
+    new = home.with_name(f".{home.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    top = path.name.removesuffix(".tar.gz")
+    names = [f"{top}/{name}" for name in ("etcd", "etcdctl", "etcdutl")]
+    try:
+        with tarfile.open(path, "r|gz") as archive:
+            for member in archive:
+                if member.name in names and (data := archive.extractfile(member)):
+                    program = Path(new, Path(member.name).name)
+                    with program.open("wb") as copy:
+                        shutil.copyfileobj(data, copy)
+                    program.chmod(0o755)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as problem:
+        raise FailedError(f"cannot unpack {path.name}: {problem}") from problem
+    if not Path(new, "etcd").exists():
+        raise FailedError(f"{path.name} holds no {names[0]}")
+    if (found := version_of_etcd(f"{new}/etcd")) != version(home.name):
+        raise FailedError(f"{path.name} holds etcd {'.'.join(map(str, found))}")
+    os.sync()
+    new.replace(home)
+
+
+def switch(config: dict[str, Any]) -> None:
+    """Make the release the one that is called, by one rename; and a user for it."""
+    import pwd
+
+    release, owner = config["install"]["version"], config["owner"]
+    if not release:
+        return
+    try:
+        pwd.getpwnam(owner)
+    except KeyError:
+        home = ("--home-dir", "/var/lib/etcd", "--shell", "/usr/sbin/nologin")
+        status, said = run_program("useradd", "--system", "--user-group", *home, owner)
+        if status:
+            raise FailedError(f"useradd: {last_line(said)}") from None
+    current = root(config, "opt/etcd/current")
+    link(current, release)
+    for program in current.iterdir():
+        link(
+            root(config, f"usr/local/bin/{program.name}"),
+            f"../../../opt/etcd/current/{program.name}",
+        )
+
+
+def link(path: Path, target: str) -> None:
+    """Make a link of that name, in place of whatever has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(path)
+
+
+# end of part release
+
+
+# part data_disk: for a disk of the data's own
+
+
 def prepare_data_disk(config: dict[str, Any], progress: Progress) -> None:
     """Format the disk if it is blank, and mount it. Anything else on it is not ours to touch."""
     disk = config["data_disk"]
-    if not disk:
-        return
     device, label = disk["device"], disk["label"]
     if not Path(device).exists():
         raise FailedError(f"data disk {device} is missing", "attach it, then reboot")
@@ -420,6 +577,12 @@ def prepare_data_disk(config: dict[str, Any], progress: Progress) -> None:
     systemctl("start", disk["unit"])
 
 
+# end of part data_disk
+
+
+# part keys: for those that come apart from user-data
+
+
 def take_keys(config: dict[str, Any], progress: Progress) -> None:
     """Wait for the private keys where user-data did not bring them.
 
@@ -427,8 +590,6 @@ def take_keys(config: dict[str, Any], progress: Progress) -> None:
     does not belong to the certificate that came in user-data.
     """
     keys, tls = config["keys"], config["tls"]
-    if keys["secrets"] == "embed":
-        return
     pairs = [(tls[f"{role}_cert"], Path(tls[f"{role}_key"])) for role in ("client", "peer")]
     disk = keys["disk"] and root(config, f"dev/disk/by-label/{keys['disk']}")
     while problem := trouble_with_keys(pairs):
@@ -478,10 +639,16 @@ def keys_from_disk(disk: Path, pairs: list[tuple[str, Path]], mount_point: Path)
         run_program("umount", str(mount_point))
 
 
+# end of part keys
+
+
+# part snapshot: for a cluster that begins with one
+
+
 def take_snapshot(config: dict[str, Any], progress: Progress) -> None:
     """Wait for the snapshot this cluster begins with; no other file will do."""
     snapshot = config["snapshot"]
-    if not snapshot or has_data(config):
+    if has_data(config):
         return
     file, disk = Path(snapshot["file"]), None
     if snapshot["disk"]:
@@ -497,6 +664,9 @@ def take_snapshot(config: dict[str, Any], progress: Progress) -> None:
             hint = "attach snapshot.iso" if disk else "put it there, as root"
             progress.report("waiting", f"snapshot: {problem}", f"{hint}; looked for until it fits")
             time.sleep(ASK_EVERY)
+
+
+# end of part snapshot
 
 
 def copy_from_disk(disk: Path, file: Path, mount_point: Path) -> str:
@@ -533,6 +703,9 @@ def digest_of(file: Path) -> str:
 def has_data(config: dict[str, Any]) -> bool:
     """Whether etcd has ever started here: it has a log then."""
     return any(Path(config["wal_dir"] or Path(config["data_dir"], "member/wal")).glob("*.wal"))
+
+
+# part snapshot: for a cluster that begins with one
 
 
 def restore(config: dict[str, Any], progress: Progress) -> None:
@@ -588,6 +761,9 @@ def restore(config: dict[str, Any], progress: Progress) -> None:
         new.replace(Path(wal, part.name))
     shutil.rmtree(made)
     file.unlink()
+
+
+# end of part snapshot
 
 
 def hand_over(config: dict[str, Any], progress: Progress) -> None:  # noqa: ARG001 - a step
@@ -667,6 +843,9 @@ def follow(config: dict[str, Any], progress: Progress) -> None:
             return
 
 
+# part scrub: for after_boot
+
+
 def scrub(config: dict[str, Any], progress: Progress) -> None:
     """Remove cloud-init's copies of the keys, and turn it off.
 
@@ -684,6 +863,9 @@ def scrub(config: dict[str, Any], progress: Progress) -> None:
                 # By name, too: a copy may be compressed.
                 if path.is_file() and (path.name in COPIES or b"PRIVATE KEY" in path.read_bytes()):
                     path.unlink()
+
+
+# end of part scrub
 
 
 def probe(config: dict[str, Any]) -> str:
@@ -994,7 +1176,7 @@ def main() -> int:
     import argparse
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("command", choices=("run", "start-check"))
+    parser.add_argument("command", choices=("run", "start-check", "fetch"))
     parser.add_argument("--config", type=Path, default=CONFIG)
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
@@ -1002,6 +1184,9 @@ def main() -> int:
         if arguments.command == "run":
             progress = Progress(config, "address")
             run(config, progress)
+        elif arguments.command == "fetch":
+            progress = Progress(config, "fetch")
+            bring(config, progress)
         else:
             progress = Progress(config, "start-check")
             start_check(config, progress)

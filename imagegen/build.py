@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -25,6 +25,7 @@ from imagegen.manifest import (
 )
 from imagegen.output import CLIENT, MEMBERS, Artifact, Changes, write_artifacts
 from imagegen.pki import Pki, issue_pki
+from imagegen.release import bundle_problems, read_bundle
 from imagegen.render import NodeDocuments, own_paths, render_node
 from imagegen.seed import build_image
 from imagegen.snapshot import DISC, Snapshot
@@ -36,6 +37,8 @@ from imagegen.templates import Templates
 
 #: More than this is no spec: a spec of 1,000 members is a tenth of it.
 LARGEST_SPEC = 2 * 1024 * 1024
+#: A disc for machines whose seed brings no bundle.
+BUNDLE_DISC = "bundle.iso"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +84,11 @@ class LoadedSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A cluster whose identity and keys are in its store."""
+    """A cluster whose identity and keys are in its store; ``directory`` is its spec's."""
 
     cluster: Cluster
     pki: Pki
+    directory: Path
     notes: tuple[str, ...]
     warnings: tuple[Problem, ...]
 
@@ -214,6 +218,8 @@ def load_spec(path: Path, *, now: datetime, passphrase: bytes | None = None) -> 
     identity = Identity(store_id="", token=spec.token or "token", created=datetime.min)
     cluster = Cluster(spec=spec, identity=identity)
     problems = (*problems, *_settings_problems(cluster, path), *_extra_problems(cluster, path))
+    bundle = bundle_problems(spec, path.parent)
+    problems = (*problems, *(replace(p, where=f"{path}: {p.where}") for p in bundle))
     raise_errors(problems)
     return LoadedSpec(path=path, spec=spec, imported=imported, warnings=(*warnings, *problems))
 
@@ -286,6 +292,7 @@ def prepare_from(loaded: LoadedSpec, options: Options, stored: Stored | None) ->
     return Prepared(
         cluster=cluster,
         pki=issued.pki,
+        directory=loaded.path.parent,
         notes=issued.notes,
         warnings=(*loaded.warnings, *(stored.warnings if stored else ()), *issued.warnings),
     )
@@ -346,15 +353,21 @@ def _build_prepared(prepared: Prepared, options: Options, templates: Templates) 
     artifacts = [*members.artifacts, *client_artifacts(cluster, pki, templates)]
     directory = options.output / cluster.name
     old = read_manifest(directory) or {"members": []}
+    built = {entry["name"] for entry in members.entries}
+    kept = [entry for entry in old["members"] if entry["name"] not in built]
     files: dict[str, Any] = {}
+    if members.bundle_disc:
+        artifacts.append(members.bundle_disc)
+        files = file_facts({BUNDLE_DISC: members.bundle_disc.data})
+    elif kept and (facts := old.get("files", {}).get(BUNDLE_DISC)):
+        files = {BUNDLE_DISC: facts}  # those may be for another target
     if options.start and options.start.snapshot.fits_a_disc:
         disc = _snapshot_disc(options.start.snapshot, cluster.identity.created)
         artifacts.append(disc)
-        files = file_facts({DISC: disc.data})
+        files |= file_facts({DISC: disc.data})
     elif old.get("cluster_id") == hex_id(cluster.cluster_id):
-        files = old.get("files", {})  # what it began with is what its seeds ask for
-    built = {entry["name"] for entry in members.entries}
-    kept = [entry for entry in old["members"] if entry["name"] not in built]
+        # What it began with is what its seeds ask for.
+        files |= {name: facts for name, facts in old.get("files", {}).items() if name == DISC}
     entries = _with_others(members.entries, kept, cluster)
     manifest = build_manifest(cluster, entries, pki, files)
     artifacts.append(manifest_artifact(manifest))
@@ -381,6 +394,7 @@ class Packaged:
     artifacts: list[Artifact]
     entries: list[dict[str, Any]]
     warnings: list[Problem]
+    bundle_disc: Artifact | None
 
 
 def package_members(prepared: Prepared, options: Options, templates: Templates) -> Packaged:
@@ -397,10 +411,13 @@ def package_members(prepared: Prepared, options: Options, templates: Templates) 
     problems: list[Problem] = []
     ways = {target: secrets_for(target, cluster.spec, options) for target in targets}
     used = set(ways.values()) or {options.secrets or cluster.spec.secrets or "embed"}
+    bundle = read_bundle(cluster.spec, prepared.directory)
     for member in wanted:
         # Where one target embeds keys and another does not, the plain documents embed them.
         rendered = {
-            secrets: render_node(cluster, member, pki, templates, secrets=secrets)
+            secrets: replace(
+                render_node(cluster, member, pki, templates, secrets=secrets), bundle=bundle
+            )
             for secrets in sorted(used, key="embed".__eq__)
         }
         files: dict[str, bytes] = {}
@@ -423,7 +440,19 @@ def package_members(prepared: Prepared, options: Options, templates: Templates) 
         artifacts += [_artifact(name, data) for name, data in files.items()]
         entries.append(member_entry(cluster, member, pki, files))
     raise_errors(problems)
-    return Packaged(artifacts=artifacts, entries=entries, warnings=problems)
+    alone = bool(bundle) and not all(target.carries_bundle for target in targets)
+    return Packaged(
+        artifacts=artifacts,
+        entries=entries,
+        warnings=problems,
+        bundle_disc=_bundle_disc(cluster, bundle) if alone else None,
+    )
+
+
+def _bundle_disc(cluster: Cluster, bundle: Mapping[str, bytes]) -> Artifact:
+    """A disc for every machine whose seed does not bring the bundle."""
+    label = guest.bundle_label([file.sha256 for file in cluster.spec.install.bundled])
+    return _artifact(BUNDLE_DISC, build_image(bundle, when=cluster.identity.created, label=label))
 
 
 def _snapshot_disc(snapshot: Snapshot, when: datetime) -> Artifact:

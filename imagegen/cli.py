@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagegen import __version__
-from imagegen.commands import status
+from imagegen.commands import status, upgrade
 from imagegen.commands.certs import app as certs_app
 from imagegen.commands.member import app as member_app
 from imagegen.commands.shared import (
@@ -279,7 +279,7 @@ def report_built(built: Built) -> None:
 def next_steps(results: list[Built], options: Options) -> str:
     """What the operator does now."""
     from imagegen import guest
-    from imagegen.build import secrets_for
+    from imagegen.build import BUNDLE_DISC, secrets_for
     from imagegen.targets import load_target
 
     chosen = [load_target(name) for name in options.targets]
@@ -295,6 +295,8 @@ def next_steps(results: list[Built], options: Options) -> str:
     one = results[0]
     if one.cluster.identity.restored and options.start:
         attach += "; " + snapshot_step(options.start, one)
+    if spec.install.bundled and not all(target.carries_bundle for target in chosen):
+        attach += f"; attach {one.directory / BUNDLE_DISC} too, or first boot waits for it"
     client = one.directory / "client"
     fleet = "" if len(results) == 1 else "  (the same for each cluster)\n"
     return f"""
@@ -530,6 +532,7 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 
 
 app.command()(status.status)
+app.command()(upgrade.upgrade)
 
 
 @app.command()
@@ -550,6 +553,36 @@ def templates_export(
     for path in export_templates(directory):
         print(path)
     print(f"keep those you change; then: imagegen build SPEC --templates {directory}")
+
+
+@app.command()
+def pin(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Release archives as upstream names them, or .deb."),
+    ],
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="The archives are to travel on the seeds.")
+    ] = False,
+) -> None:
+    """Check local files and print the `install` section that pins them by their SHA-256.
+
+    A digest says that a file is the one you have here. That this one is good is
+    for you to know: compare it with what its publisher has announced elsewhere.
+    """
+    from imagegen.errors import raise_errors
+    from imagegen.release import Pinned, install_section
+    from imagegen.release import pin as pin_file
+
+    pinned: list[Pinned] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            pinned.append(pin_file(path))
+        except ImagegenError as error:
+            problems += error.problems
+    raise_errors(problems)
+    print(install_section(pinned, bundle=bundle), end="")
 
 
 @packer_app.command("export")

@@ -170,7 +170,7 @@ class _Differences:
             yield from self.value(path, _certificate(before), _certificate(after), Effect.HANDSHAKE)
         elif path in (paths.server_key, paths.peer_key):
             yield self.text(path, before, after, Effect.HANDSHAKE)
-        elif path == guest.ETCD_DROPIN:
+        elif path in (guest.ETCD_DROPIN, guest.ETCD_UNIT):
             yield self.text(path, before, after, Effect.RESTART)
         else:
             yield self.text(path, before, after, Effect.IGNORED)

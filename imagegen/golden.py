@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,10 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from imagegen.render import ETCD_SERVICE
 from imagegen.shipped import export, shipped_directory
+from imagegen.templates import Templates
 
 #: Who builds; the Packer files and their clean-up know the name.
 BUILD_USER = "packer"
+#: Where install-etcd.sh finds the unit a release needs; gone with the build's shutdown.
+UNIT = "/run/imagegen/etcd.service"
 
 
 def write_build_seed(directory: Path) -> list[Path]:
@@ -37,7 +42,10 @@ def write_build_seed(directory: Path) -> list[Path]:
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    # The very unit that members get which install a release themselves.
+    unit = Templates().render("etcd.service.j2", guest=SimpleNamespace(**ETCD_SERVICE))
     user_data = {
+        "write_files": [{"path": UNIT, "permissions": "0644", "content": unit}],
         "users": [
             {
                 "name": BUILD_USER,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 PROGRAM = "/usr/local/lib/imagegen/firstboot"
 CONFIG = "/etc/imagegen/member.json"
 STATE_DIRECTORY = "/var/lib/imagegen"
@@ -9,10 +12,15 @@ RESULT = f"{STATE_DIRECTORY}/result.json"
 SNAPSHOT = f"{STATE_DIRECTORY}/snapshot.db"
 GATE = f"{STATE_DIRECTORY}/etcd-may-start"
 ETCD_DEFAULTS = "/etc/default/etcd"
+ETCD_UNIT = "/etc/systemd/system/etcd.service"
 ETCD_DROPIN = "/etc/systemd/system/etcd.service.d/10-imagegen.conf"
 KEYS_UNIT = "/etc/systemd/system/imagegen-keys.path"
 FIRSTBOOT_UNIT = "/etc/systemd/system/imagegen-firstboot.service"
 ETCD_USER = "etcd"
+#: Of a release: a link, by way of the current one below RELEASES.
+ETCD = "/usr/local/bin/etcd"
+#: A directory for each release, and the link `current` to one of them.
+RELEASES = "/opt/etcd"
 CONSOLE = "/dev/console"
 
 
@@ -33,6 +41,11 @@ def keys_label(instance_id: str) -> str:
 def snapshot_label(sha256: str) -> str:
     """The label of the disc that brings a snapshot: 16 characters, by what is on it."""
     return f"snap-{sha256[:11]}"
+
+
+def bundle_label(digests: Iterable[str]) -> str:
+    """The label of a disc that brings a bundle: 16 characters, by what is on it."""
+    return f"etcd-{hashlib.sha256(' '.join(sorted(digests)).encode()).hexdigest()[:11]}"
 
 
 def mount_unit(path: str) -> str:

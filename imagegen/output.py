@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 MEMBERS = "members"
 CLIENT = "client"
 #: Scripts for running members: of later commands, not of a build.
-ROLLOUTS = ("renew", "revoke", "rotate-ca")
+ROLLOUTS = ("renew", "revoke", "rotate-ca", "upgrade")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,8 @@ class Target:
     limit: Limit | None = None
     readers: Readers = Readers.ROOT
     unverified: str = ""
+    #: Whether its seed brings what mode bundle installs; else that comes on a disc of its own.
+    carries_bundle: bool = False
 
     @property
     def secrets(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from types import CodeType
 from typing import TypeAlias
@@ -28,19 +28,27 @@ _STRING_OR_COMMENT = re.compile(
     r"""|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
     r"""|[ \t\f]*(?P<comment>\#[^\n]*)"""
 )
+_PART = re.compile(r"^# part (\w+)\b.*\n((?s:.*?))^# end of part \1\n", re.MULTILINE)
 
 
-@cache
-def without_comments(source: str, *, name: str) -> str:
+def without_comments(source: str, *, name: str, parts: Collection[str] = ()) -> str:
     """``source`` less its comments, docstrings and repeated blank lines.
 
-    ``name`` is the file's, for messages. The result is the same under every
-    Python that runs this. A program that would not be the same to Python, such
+    What stands between ``# part NAME`` and ``# end of part NAME`` only some
+    members need; it goes unless the name is among ``parts``. The file's own
+    ``name`` is for messages. The result is the same under every Python that
+    runs this. A program that would not be the same to Python, such
     as one with blank lines in a text, comes back as it is.
 
     Raises:
         ImagegenError: it is no Python.
     """
+    needed = _PART.sub(lambda part: part[2] if part[1] in parts else "", source)
+    return _without_comments(needed, name)
+
+
+@cache
+def _without_comments(source: str, name: str) -> str:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:

@@ -27,8 +27,8 @@ from imagegen.errors import ImagegenError
 from imagegen.fields import LOADER
 from imagegen.netconfig import network_config
 from imagegen.program import without_comments
-from imagegen.snapshot import DISC_LIMIT
-from imagegen.spec import APPENDED
+from imagegen.seed import DISC_LIMIT, LABELS
+from imagegen.spec import APPENDED, AptSource, Install
 from imagegen.templates import Templates
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class NodeDocuments:
 
     With ``secrets`` embed, user-data holds its private keys; else they are
     in ``keys``, by the name each file has on the member, and nowhere else.
+    ``bundle`` are the files first boot installs from, if it is to find them on
+    the seed.
     """
 
     cluster: Cluster
@@ -50,6 +52,7 @@ class NodeDocuments:
     user_data: str = field(repr=False)
     meta_data: str
     network_config: str
+    bundle: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def folder(self) -> str:
@@ -188,6 +191,10 @@ def own_paths(cluster: Cluster) -> frozenset[str]:
     ours = {*units, *certificates, *keys, guest.ETCD_DEFAULTS, "/etc/hosts"}
     if disk := cluster.spec.data_disk:
         ours.add(f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}")
+    if cluster.spec.install.release_version:
+        ours.add(guest.ETCD_UNIT)
+    if apt := cluster.spec.install.apt:
+        ours |= {path for source in apt.sources for path in _apt_source(source)}
     return frozenset(ours | {guest.PROGRAM, guest.CONFIG})
 
 
@@ -213,6 +220,23 @@ def _apt(apt: Any) -> dict[str, Any]:
     if apt.proxy:
         entry["proxy"] = apt.proxy
     return entry
+
+
+def _apt_source(source: AptSource) -> dict[str, str]:
+    """The files of a further package source: deb822, and the one key it is trusted for.
+
+    Not cloud-init's `apt.sources`, which needs gnupg in the image.
+    """
+    key = f"/etc/apt/keyrings/{source.name}.asc"
+    fields = {
+        "Types": "deb",
+        "URIs": source.uri,
+        "Suites": source.suite,
+        "Components": " ".join(source.components),
+        "Signed-By": key,
+    }
+    text = "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
+    return {f"/etc/apt/sources.list.d/{source.name}.sources": text, key: source.key}
 
 
 def _guest_files(
@@ -244,6 +268,10 @@ def _guest_files(
     _compare("etcd.env.j2", parse_env(text), settings)
     files.append(_file(guest.ETCD_DEFAULTS, text, "0644"))
 
+    if cluster.spec.install.apt:
+        for source in cluster.spec.install.apt.sources:
+            files += [_file(path, text, "0644") for path, text in _apt_source(source).items()]
+
     hosts = _hosts(cluster, member)
     text = templates.render("hosts.j2", cluster=cluster, member=member, hosts=hosts)
     _compare("hosts.j2", _parse_hosts(text), {str(a): list(names) for a, names in hosts})
@@ -255,17 +283,27 @@ def _guest_files(
         "disk": cluster.spec.data_disk,
         "finished": guest.finished(member.instance_id),
         "keys": _keys_arrive_at(cluster, member, secrets),
-        "guest": SimpleNamespace(gate=guest.GATE, program=guest.PROGRAM),
+        "guest": SimpleNamespace(gate=guest.GATE, program=guest.PROGRAM, **ETCD_SERVICE),
+        "written": _written(cluster),
     }
     for name, path, must in _units(cluster, member, secrets):
         text = templates.render(name, **context)
         _compare(name, _parse_unit(text), must)
         files.append(_file(path, text, "0644"))
-    program = without_comments(templates.text("firstboot.py"), name="firstboot.py")
-    files.append(_file(guest.PROGRAM, program, "0755"))
     config = firstboot_config(cluster, member, _not_before(credentials), secrets)
+    commented = templates.text("firstboot.py")
+    program = without_comments(commented, name="firstboot.py", parts=parts_for(config))
+    files.append(_file(guest.PROGRAM, program, "0755"))
     files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
     return files
+
+
+#: What the unit of a release is filled in with.
+ETCD_SERVICE = {
+    "etcd": guest.ETCD,
+    "user": guest.ETCD_USER,
+    "settings": guest.ETCD_DEFAULTS,
+}
 
 
 def _file(path: str, content: str, permissions: str) -> dict[str, str]:
@@ -290,6 +328,14 @@ def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, st
     if secrets != "embed":
         watch = {"Path/Unit": guest.FIRSTBOOT_UNIT.rpartition("/")[2]}
         units.append(("imagegen-keys.path.j2", guest.KEYS_UNIT, watch))
+    if cluster.spec.install.release_version:
+        service = {
+            "Service/Type": "notify",
+            "Service/User": guest.ETCD_USER,
+            "Service/EnvironmentFile": f"-{guest.ETCD_DEFAULTS}",
+            "Service/ExecStart": guest.ETCD,
+        }
+        units.append(("etcd.service.j2", guest.ETCD_UNIT, service))
     if disk := cluster.spec.data_disk:
         dropin["Unit/RequiresMountsFor"] = disk.mount_point
         mount = {
@@ -299,6 +345,13 @@ def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, st
         path = f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}"
         units.append(("data-disk.mount.j2", path, mount))
     return units
+
+
+def _written(cluster: Cluster) -> list[str]:
+    """Where etcd writes, if its unit may be the one that lets it write nowhere else."""
+    if cluster.spec.install.mode == "package" or cluster.spec.install.pinned_packages:
+        return []
+    return [path for path in (cluster.data_directory, cluster.spec.etcd.wal_directory) if path]
 
 
 def _keys_arrive_at(cluster: Cluster, member: Member, secrets: str) -> list[str]:
@@ -330,7 +383,6 @@ def firstboot_config(
     disk = spec.data_disk
     one_key = paths.server_key == paths.peer_key
     keys = [paths.server_key] if one_key else [paths.server_key, paths.peer_key]
-    minimum = spec.install.minimum_version
     return {
         "cluster": cluster.name,
         "cluster_id": hex_id(cluster.cluster_id),
@@ -363,11 +415,7 @@ def firstboot_config(
             "unit": guest.KEYS_UNIT.rpartition("/")[2],
         },
         "owned": [{"path": path, "mode": "0400"} for path in keys],
-        "install": {
-            "mode": spec.install.mode,
-            "packages": [*spec.install.packages, *spec.install.extra_packages],
-            "minimum_version": str(minimum) if minimum else None,
-        },
+        "install": install_config(spec.install),
         "not_before": _rfc3339(not_before),
         "bootstrap_until": _rfc3339(spec.bootstrap_until) if spec.bootstrap_until else None,
         "snapshot": _snapshot(cluster, member),
@@ -388,6 +436,59 @@ def firstboot_config(
         "console": guest.CONSOLE,
         "service": "etcd.service",
     }
+
+
+def parts_for(config: Mapping[str, Any]) -> frozenset[str]:
+    """Which parts of the first-boot program a member needs that has this configuration."""
+    files = config["install"].get("files", [])
+    needed = {
+        "data_disk": config["data_disk"],
+        "keys": config["keys"]["secrets"] != "embed",
+        "packages": config["install"]["packages"] or any(file.get("package") for file in files),
+        "release": files,
+        "scrub": config["after_boot"] == "scrub",
+        "snapshot": config["snapshot"],
+    }
+    return frozenset(name for name, wanted in needed.items() if wanted)
+
+
+def install_config(install: Install) -> dict[str, Any]:
+    """What the first-boot program has to know to install etcd, or to find it there."""
+    minimum = install.minimum_version
+    config: dict[str, Any] = {
+        "mode": install.mode,
+        "packages": list(install.apt_packages),
+        "minimum_version": str(minimum) if minimum else None,
+    }
+    if install.mode == "release" and install.release:
+        version, url = install.release.version, install.release.url
+        config |= {"version": version}
+        config["files"] = [
+            {
+                "name": f"etcd-v{version}-linux-{architecture}.tar.gz",
+                "architecture": architecture,
+                "sha256": sha256,
+                "url": url.replace("{version}", version).replace("{architecture}", architecture),
+            }
+            for architecture, sha256 in install.release.sha256.items()
+        ]
+    elif install.mode == "bundle":
+        config |= {"version": install.release_version, "discs": bundle_labels(install)}
+        config["files"] = [
+            {
+                "name": file.name,
+                "architecture": file.architecture,
+                "sha256": file.sha256,
+                "package": file.package,
+            }
+            for file in install.bundled
+        ]
+    return config
+
+
+def bundle_labels(install: Install) -> list[str]:
+    """Labels of the discs that may bring a bundle: a seed's two, and that of one of its own."""
+    return [*LABELS, guest.bundle_label([file.sha256 for file in install.bundled])]
 
 
 def _snapshot(cluster: Cluster, member: Member) -> dict[str, Any] | None:

@@ -55,6 +55,14 @@ class RevocationList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """The etcd a member is to run, and what its first-boot program fetches it by."""
+
+    version: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """What one member is to have. etcd reads CAs and settings only as it starts."""
 
@@ -64,6 +72,7 @@ class Delivery:
     cas: tuple[TrustedCa, ...] = ()
     crl: RevocationList | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    release: NewRelease | None = None
 
 
 def pairs_of(
@@ -142,8 +151,10 @@ def artifacts_of(cluster: Cluster, delivery: Delivery, templates: Templates) -> 
         cas=delivery.cas,
         crl=delivery.crl,
         settings=delivery.settings,
+        release=delivery.release,
         new_keys=new_keys,
-        restarts=new_keys or bool(delivery.cas or delivery.crl or delivery.settings),
+        restarts=new_keys
+        or bool(delivery.cas or delivery.crl or delivery.settings or delivery.release),
     )
     folder = PurePosixPath(member.name)
     return [

@@ -30,10 +30,12 @@ REQUIRED = ("user-data", "meta-data")
 #: Every file NoCloud looks for.
 NOCLOUD = (*REQUIRED, "network-config", "vendor-data")
 
-# Seeds are kilobytes. Whatever an image claims, no more than this is read of
-# it, nor handed out per name space however often its records share the bytes.
+# Whatever an image claims, no more than this is read of it, nor handed out per
+# name space however often its records share the bytes.
 SIZE_LIMIT = 64 * 1024 * 1024
 _KEPT_LIMIT = 1024 * 1024
+#: Bytes of files that an image of ours may hold; it is made and read back in memory.
+DISC_LIMIT = 60 * 1024 * 1024
 _DIRECTORY_LIMIT = 64 * 1024
 _DIRECTORIES_LIMIT = 32
 _CONTINUATION_LIMIT = 4
@@ -115,14 +117,22 @@ class Seed:
         return next((file for file in self.files if file.name == name), None)
 
 
-def build_seed(files: Mapping[str, bytes], *, when: datetime, label: str = "cidata") -> bytes:
+def build_seed(
+    files: Mapping[str, bytes],
+    *,
+    when: datetime,
+    label: str = "cidata",
+    bundle: Mapping[str, bytes] | None = None,
+) -> bytes:
     """Put a member's documents on a NoCloud seed; see :func:`build_image`.
+
+    ``bundle`` are further files, which cloud-init does not look at.
 
     Raises:
         SeedError: cloud-init would ignore such a seed, or a file on it.
     """
     _check_input(files, label)
-    return build_image(files, when=when, label=label)
+    return build_image({**(bundle or {}), **files}, when=when, label=label)
 
 
 def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> bytes:
@@ -143,6 +153,7 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
     kept = sum(map(len, files.values())) <= _KEPT_LIMIT
     empty, records = (_empty_image if kept else _empty_image.__wrapped__)(blocks, when, label)
     image = bytearray(empty)
+    del empty
     for name, record in records:
         content = files[name]
         size = len(content)
@@ -151,6 +162,7 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
         if content:
             image[record.content_start : record.content_start + size] = content
     built = bytes(image)
+    del image
     _check_built(read_seed(built), files, when=when, label=label)
     return built
 
@@ -187,8 +199,12 @@ def _empty_image(
     iso.write_fp(output)
     iso.close()
     image = bytearray(output.getbuffer())
+    # It may be tens of megabytes: no more copies than there must be.
+    output.close()
     _set_dates(image, when)
-    return bytes(image), list(_file_records(bytes(image)))
+    empty = bytes(image)
+    del image
+    return empty, list(_file_records(empty))
 
 
 def _file_records(image: bytes) -> Iterator[tuple[str, _Record]]:
@@ -304,16 +320,19 @@ def _read(image: bytes) -> Seed:
     skip = _rock_ridge_skip(image, primary)
     # libblkid, which cloud-init asks for labels, prefers Joliet's.
     label = (joliet or primary).start + _LABEL
+    # All name spaces share the bytes of a file, as they do in the image.
+    contents: dict[tuple[int, int], bytes] = {}
+    files = partial(_files, image, contents)
     return Seed(
         label=image[label : label + 32]
         .decode("utf-16-be" if joliet else "utf-8", "replace")
         .rstrip(" \0"),
         created=_long_date(image, primary.start + _CREATED),
-        plain=_files(image, primary, lambda record: _plain_name(record.name)),
+        plain=files(primary, lambda record: _plain_name(record.name)),
         rock_ridge=None
         if skip is None
-        else _files(image, primary, lambda record: _rock_ridge_name(image, primary, record, skip)),
-        joliet=_files(image, joliet, lambda record: _joliet_name(record.name)) if joliet else None,
+        else files(primary, lambda record: _rock_ridge_name(image, primary, record, skip)),
+        joliet=files(joliet, lambda record: _joliet_name(record.name)) if joliet else None,
     )
 
 
@@ -333,7 +352,10 @@ def _rock_ridge_skip(image: bytes, volume: _Volume) -> int | None:
 
 
 def _files(
-    image: bytes, volume: _Volume, name_of: Callable[[_Record], str | None]
+    image: bytes,
+    contents: dict[tuple[int, int], bytes],
+    volume: _Volume,
+    name_of: Callable[[_Record], str | None],
 ) -> tuple[SeedFile, ...]:
     """Every regular file of a volume, named as ``name_of`` reads a record; not those it skips."""
     files = []
@@ -353,7 +375,10 @@ def _files(
             name = name_of(record)
             if name is not None:
                 modified = _short_date(image, record.start + _RECORD_DATE)
-                content = image[record.content_start : end]
+                place = (record.content_start, end)
+                if place not in contents:
+                    contents[place] = image[record.content_start : end]
+                content = contents[place]
                 files.append(SeedFile(name=folder + name, modified=modified, content=content))
     return tuple(files)
 

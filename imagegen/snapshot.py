@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen.errors import ImagegenError
+from imagegen.seed import DISC_LIMIT
 
 #: Bytes of the hash at the end.
 TRAILER = hashlib.sha256().digest_size
 PAGE = 512
-#: Bytes up to which a snapshot travels on a disc of its own; larger ones are put on
-#: the members by the operator. A disc is made and read back in memory.
-DISC_LIMIT = 60 * 1024 * 1024
 DISC = "snapshot.iso"
 
 
@@ -34,7 +32,7 @@ class Snapshot:
 
     @property
     def fits_a_disc(self) -> bool:
-        """Whether it travels on a disc of its own."""
+        """Whether it travels on a disc of its own; a larger one is put on the members by hand."""
         return self.size <= DISC_LIMIT
 
 

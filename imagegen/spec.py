@@ -7,11 +7,13 @@ certificate names belong to :mod:`imagegen.cluster`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import unquote
 
 from imagegen.errors import Problem, raise_errors
 from imagegen.etcd_settings import Version, check_combination, check_setting
@@ -62,6 +64,10 @@ TOO_OLD: Mapping[str, str] = {
     "ubuntu-20.04": "3.2.26",
     "ubuntu-22.04": "3.3.25",
 }
+#: Those of them whose Python the first-boot program cannot use either (3.9 and 3.8).
+TOO_OLD_FOR_ANY = ("debian-11", "ubuntu-20.04")
+#: What upstream builds for and we know by the guest's own name; etcd's tier 1.
+ARCHITECTURES = ("amd64", "arm64")
 
 
 #: How private keys can reach a member.
@@ -204,12 +210,135 @@ class EtcdPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AptSource:
+    """A further package source, trusted for what its key has signed and no more."""
+
+    name: str = setting(
+        Text(what="a source's name", pattern=r"[a-z0-9][a-z0-9-]{0,63}", hint="such as backports"),
+        "Names its files: /etc/apt/sources.list.d/NAME.sources and /etc/apt/keyrings/NAME.asc.",
+    )
+    uri: str = setting(URL, "Where it is.")
+    suite: str = setting(
+        Text(what="a suite", pattern=r"[A-Za-z0-9][A-Za-z0-9._/-]*", hint="such as trixie"),
+        "Its suite, or a path with a slash at its end.",
+    )
+    components: tuple[str, ...] = setting(
+        ListOf(Text(what="a component", pattern=r"[A-Za-z0-9][A-Za-z0-9._/-]*")),
+        "Its components; none if the suite is a path.",
+        default=(),
+    )
+    key: str = setting(
+        Text(
+            what="an OpenPGP public key in ASCII armor",
+            pattern=r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----\n[\s\S]*\n"
+            r"-----END PGP PUBLIC KEY BLOCK-----\s*",
+            parse=lambda text: text.strip() + "\n",
+            hint="as `gpg --armor --export` prints it, below `key: |`",
+        ),
+        "Its signing key, in ASCII armor.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Apt:
     """Where the members' packages come from, if not from the image's own sources."""
 
     mirror: str | None = setting(URL, "Mirror of the distribution.", default=None)
     security_mirror: str | None = setting(URL, "Mirror of its security updates.", default=None)
     proxy: str | None = setting(URL, "HTTP proxy for packages.", default=None)
+    sources: tuple[AptSource, ...] = setting(
+        ListOf(Record(AptSource)), "Further package sources.", default=()
+    )
+
+
+SHA256 = Text(
+    what="a SHA-256",
+    pattern=r"[0-9a-fA-F]{64}",
+    parse=str.lower,
+    hint="64 hexadecimal digits; `imagegen pin FILE` prints it",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An upstream release that first boot downloads."""
+
+    version: str = setting(
+        Text(
+            what="a release of etcd",
+            pattern=r"3\.[0-9]+\.[0-9]+",
+            parse=lambda text: str(parse_release(text)),
+            hint='all three numbers, quoted, such as "3.5.33"',
+        ),
+        "Its version.",
+    )
+    sha256: Mapping[str, str] = setting(
+        MappingOf(OneOf(ARCHITECTURES), SHA256),
+        "Digest of the archive for each of the members' architectures, amd64 and arm64.",
+    )
+    url: str = setting(
+        URL,
+        "Where the archive is; {version} and {architecture} are filled in.",
+        default="https://github.com/etcd-io/etcd/releases/download/v{version}/"
+        "etcd-v{version}-linux-{architecture}.tar.gz",
+    )
+
+
+#: What upstream calls its archives, and dpkg its packages, version and all.
+ARCHIVE_NAME = re.compile(r"etcd-v(3\.[0-9]+\.[0-9]+)-linux-(amd64|arm64)\.tar\.gz")
+PACKAGE_NAME = re.compile(r"([a-z0-9][a-z0-9+.-]+)_([A-Za-z0-9.+~%-]+)_(amd64|arm64|all)\.deb")
+
+
+def _bundled(text: str) -> str:
+    name = text.rpartition("/")[2]
+    archive = ARCHIVE_NAME.fullmatch(name)
+    if archive:
+        parse_release(archive[1])
+    elif not PACKAGE_NAME.fullmatch(name):
+        raise ValueError("its name says neither which release nor which package it is")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundledFile:
+    """A file that travels on the seed."""
+
+    file: str = setting(
+        Text(
+            what="a release archive or a package",
+            pattern=r"[^\x00-\x1f\x7f]+",
+            parse=_bundled,
+            hint="etcd-v3.5.33-linux-amd64.tar.gz or NAME_VERSION_ARCHITECTURE.deb, as they are "
+            "published",
+        ),
+        "The file, relative to the spec.",
+    )
+    sha256: str = setting(SHA256, "Its digest.")
+
+    @property
+    def name(self) -> str:
+        """What it is called on the seed."""
+        return self.file.rpartition("/")[2]
+
+    @property
+    def release(self) -> str | None:
+        """The release an archive holds; None for a package."""
+        match = ARCHIVE_NAME.fullmatch(self.name)
+        return match[1] if match else None
+
+    @property
+    def package(self) -> str | None:
+        """``name=version`` of a package, as apt says it; None for an archive."""
+        match = PACKAGE_NAME.fullmatch(self.name)
+        # A file name has no colon: of a version with an epoch it is spelled %3a.
+        return f"{match[1]}={unquote(match[2])}" if match else None
+
+    @property
+    def architecture(self) -> str:
+        """What it is made for; ``all`` is anything."""
+        match = ARCHIVE_NAME.fullmatch(self.name) or PACKAGE_NAME.fullmatch(self.name)
+        assert match  # for mypy: its kind has seen to it
+        return match[match.re.groups]
 
 
 PACKAGE = Text(
@@ -224,9 +353,16 @@ class Install:
     """Where etcd comes from."""
 
     mode: str = setting(
-        OneOf(("package", "preinstalled")),
-        "From the distribution's packages at first boot, or already in the image.",
+        OneOf(("package", "release", "bundle", "preinstalled")),
+        "package: the distribution's packages; release: an upstream archive, downloaded; bundle: "
+        "an archive or packages on the seed, for no network at all; preinstalled: in the image.",
         default="package",
+    )
+    release: Release | None = setting(Record(Release), "What mode release downloads.", default=None)
+    bundle: tuple[BundledFile, ...] = setting(
+        ListOf(Record(BundledFile)),
+        "What mode bundle puts on the seed: an archive for each architecture, or packages.",
+        default=(),
     )
     packages: tuple[str, ...] = setting(
         ListOf(PACKAGE, at_least=1),
@@ -247,6 +383,33 @@ class Install:
         default=None,
     )
     apt: Apt | None = setting(Record(Apt), "Package sources.", default=None)
+
+    @property
+    def bundled(self) -> tuple[BundledFile, ...]:
+        """The files that travel on the seed, those that could be read."""
+        files = (self.bundle or ()) if self.mode == "bundle" else ()
+        return tuple(file for file in files if file and file.file)
+
+    @property
+    def release_version(self) -> str | None:
+        """The release that first boot unpacks; None where etcd comes in packages or the image."""
+        if self.mode == "release":
+            return self.release.version if self.release else None
+        return next((file.release for file in self.bundled if file.release), None)
+
+    @property
+    def apt_packages(self) -> tuple[str, ...]:
+        """What first boot gets from the package sources."""
+        if self.mode not in ("package", "release"):
+            return ()
+        return (*(self.packages if self.mode == "package" else ()), *self.extra_packages)
+
+    @property
+    def pinned_packages(self) -> tuple[str, ...]:
+        """The packages that are to bring etcd, those with a version as ``name=version``."""
+        if self.mode == "bundle":
+            return tuple(file.package for file in self.bundled if file.package)
+        return tuple(filter(None, self.packages or ())) if self.mode == "package" else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -504,11 +667,13 @@ class Spec:
         """The etcd whose settings apply; the oldest we support unless the spec says more."""
         if self.etcd.version:
             return self.etcd.version
-        for package in self.install.packages:
+        if self.install.release_version:
+            return Version.parse(self.install.release_version)
+        for package in self.install.pinned_packages:
             name, _, version = package.partition("=")
             if name == "etcd-server" and version:
                 return Version.parse(version)
-        return Version.parse(DISTRIBUTIONS[self.distribution or "debian-12"])
+        return Version.parse(DISTRIBUTIONS.get(self.distribution or "", DISTRIBUTIONS["debian-12"]))
 
 
 def parse_spec(text: str, *, source: str) -> tuple[Spec, tuple[Problem, ...]]:
@@ -748,24 +913,35 @@ def _check_nic(nic: Nic, path: Path, reader: Reader) -> None:
 
 
 def _check_etcd(spec: Spec, reader: Reader) -> None:
-    if spec.distribution and spec.distribution in TOO_OLD:
+    if spec.distribution in TOO_OLD_FOR_ANY:
         reader.error(
             ("distribution",),
-            f"{spec.distribution} ships etcd {TOO_OLD[spec.distribution]}, older than 3.4",
+            f"{spec.distribution} has a Python older than 3.10, which first boot needs",
             f"use one of: {', '.join(DISTRIBUTIONS)}",
         )
         return
-    plan = spec.etcd
-    if plan is None:
+    if (
+        spec.distribution
+        and spec.distribution in TOO_OLD
+        and spec.install
+        and spec.install.mode == "package"
+    ):
+        reader.error(
+            ("distribution",),
+            f"{spec.distribution} ships etcd {TOO_OLD[spec.distribution]}, older than 3.4",
+            "install an upstream release there, `install: {mode: release, ...}`, or use one of: "
+            f"{', '.join(DISTRIBUTIONS)}",
+        )
         return
-    packages = (spec.install and spec.install.packages) or ()
-    for index, package in enumerate(packages):
+    plan = spec.etcd
+    if plan is None or spec.install is None:
+        return
+    for index, package in enumerate(spec.install.packages or ()):
         name, _, pinned = (package or "").partition("=")
         if name == "etcd-server" and pinned:
             _check_pin(pinned, ("install", "packages", index), reader)
     try:
-        readable = Install(packages=tuple(filter(None, packages)))
-        version = replace(spec, install=readable).etcd_version
+        version = spec.etcd_version
     except ValueError:
         return  # what settings there are depends on the pin, and that is reported
     if plan.client_port and plan.client_port == plan.peer_port:
@@ -796,6 +972,115 @@ def _check_pin(pinned: str, path: Path, reader: Reader) -> None:
             f"etcd {pinned} corrupts data under load",
             "use 3.5.3 or newer (etcd-io/etcd#13766)",
         )
+
+
+#: What means nothing in a mode, and why.
+NOT_IN_MODE: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "package": (("release", "bundle"), "packages come from the package sources"),
+    "release": (("packages", "bundle"), "etcd is downloaded; `extra_packages` is for the rest"),
+    "bundle": (
+        ("packages", "extra_packages", "apt", "release"),
+        "nothing is fetched; list the package's file under `bundle`",
+    ),
+    "preinstalled": (
+        ("packages", "extra_packages", "release", "bundle"),
+        "nothing is installed; put it into the image",
+    ),
+}
+
+
+def _check_install(spec: Spec, reader: Reader) -> None:
+    plan = spec.install
+    if plan is None or plan.mode is None:
+        return
+    names, why = NOT_IN_MODE[plan.mode]
+    for name in names:
+        if ("install", name) in reader.seen:
+            reader.error(("install", name), f"means nothing in mode {plan.mode}", why)
+    if plan.mode == "release":
+        _check_release(plan, reader)
+    elif plan.mode == "bundle":
+        _check_bundle(plan, reader)
+    version = plan.release_version
+    if version and spec.etcd and spec.etcd.version and str(spec.etcd.version) != version:
+        reader.error(
+            ("etcd", "version"), f"the release is {version}", "remove this: it follows from that"
+        )
+    named = [source.name for source in (plan.apt.sources or () if plan.apt else ()) if source]
+    for index, name in enumerate(named):
+        if name in named[:index]:
+            place = ("install", "apt", "sources", index, "name")
+            reader.error(place, f"{name} is another source's name", "give each its own")
+
+
+def _check_release(plan: Install, reader: Reader) -> None:
+    path: Path = ("install", "release")
+    release = plan.release
+    if release is None:
+        if path not in reader.seen:
+            reader.error(
+                ("install",),
+                "mode release needs `release`, with `version` and `sha256`",
+                "download the archive to a place you trust, and: imagegen pin FILE",
+            )
+        return
+    digests = [seen for seen in reader.seen if seen[:3] == (*path, "sha256")]
+    if len(digests) == 1 and release.sha256 == {}:
+        reader.error((*path, "sha256"), "names no architecture", "amd64, arm64 or both")
+    if release.url:
+        names = set(re.findall(r"\{(.*?)\}", release.url))
+        for name in sorted(names - {"version", "architecture"}):
+            reader.error(
+                (*path, "url"), f"{{{name}}} is not known", "use {version} and {architecture}"
+            )
+        if "@" in release.url.split("/")[2]:
+            reader.error(
+                (*path, "url"),
+                "holds a user name or a password",
+                "it would be on every console; serve the archive to whoever asks, it is no secret",
+            )
+        if len(release.sha256 or ()) > 1 and "architecture" not in names:
+            reader.error(
+                (*path, "url"),
+                "one archive cannot have the digests of two",
+                "say {architecture} where the archives' names differ",
+            )
+    _check_arm(release.version, release.sha256 or (), (*path, "sha256"), reader)
+
+
+def _check_arm(version: str | None, built: Iterable[str], path: Path, reader: Reader) -> None:
+    if version and "arm64" in built and Version.parse(version).minor < 5:
+        reader.error(
+            path, f"upstream's etcd {version} does not start on arm64", "use 3.5 or newer there"
+        )
+
+
+def _check_bundle(plan: Install, reader: Reader) -> None:
+    path: Path = ("install", "bundle")
+    files = plan.bundled
+    if not plan.bundle:
+        if not any(seen[:2] == path for seen in reader.seen):
+            reader.error(
+                ("install",),
+                "mode bundle needs `bundle`, the files that are to travel on the seed",
+                "an archive or packages; `imagegen pin FILE...` prints the lines",
+            )
+        return
+    names = [file.name for file in files]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            reader.error((*path, index), f"{name} is listed twice", "keep one")
+    versions = {file.release for file in files}
+    if len(versions) > 1:
+        reader.error(
+            path,
+            "archives of one release, or packages; not several releases, nor both",
+            f"there are: {', '.join(sorted(names))}",
+        )
+    elif versions == {None} and not any(name.startswith("etcd-server_") for name in names):
+        reader.error(path, "no package brings etcd", "add etcd-server_VERSION_ARCHITECTURE.deb")
+    for version in versions - {None}:
+        _check_arm(version, [file.architecture for file in files], path, reader)
 
 
 #: Settings of ours that are etcd variables under a friendlier name.
@@ -983,6 +1268,7 @@ CHECKS: tuple[Callable[[Spec, Reader], None], ...] = (
     _check_size,
     _check_unique,
     _check_network,
+    _check_install,
     _check_etcd,
     _check_data_disk,
     _check_pki,

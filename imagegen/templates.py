@@ -29,6 +29,7 @@ NAMES = (
     "etcd.env.j2",
     "etcdctl.env.j2",
     "hosts.j2",
+    "etcd.service.j2",
     "etcd-dropin.conf.j2",
     "imagegen-firstboot.service.j2",
     "imagegen-keys.path.j2",

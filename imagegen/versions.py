@@ -43,15 +43,40 @@ def hop_problems(running: Mapping[str, Version], new: Version) -> Iterator[tuple
                 f"{name} runs etcd {version}; {new} is an older minor",
                 "etcd does not go back while the cluster is at the newer minor",
             )
-        elif new.minor > version.minor + 1:
-            yield (
-                f"{name} runs etcd {version}; {new} is more than one minor ahead",
-                f"upgrade every member to {version.major}.{version.minor + 1} first",
-            )
-        elif new.minor == version.minor + 1 and version < (
-            least := BEFORE_LEAVING.get(version.minor, version)
-        ):
-            yield (
-                f"{name} runs etcd {version}; before {new.branch} it must run {least}",
-                f"upgrade every member to {least} or a later {version.branch} first",
-            )
+        yield from _leap_problems(name, version, new)
+
+
+def upgrade_problems(
+    running: Mapping[str, Version], cluster: Version, new: Version
+) -> Iterator[tuple[str, str]]:
+    """Why the members that run must not go over to ``new``, one after another.
+
+    ``cluster`` is the version they have agreed on: it rises with the last member, and
+    with it the way back to the minor before is shut.
+    """
+    if corrupts(new):
+        yield f"etcd {new} corrupts data under load", "use 3.5.3 or newer, best the latest"
+    if new.minor < cluster.minor:
+        yield (
+            f"the cluster is at {cluster.branch} by now, and {new} would not start",
+            "etcd's downgrade guide for that pair of minors, or a snapshot from before",
+        )
+        return
+    for name, version in running.items():
+        yield from _leap_problems(name, version, new)
+
+
+def _leap_problems(name: str, version: Version, new: Version) -> Iterator[tuple[str, str]]:
+    """Why a newer minor must not follow on a member's version."""
+    if new.minor > version.minor + 1:
+        yield (
+            f"{name} runs etcd {version}; {new} is more than one minor ahead",
+            f"upgrade every member to {version.major}.{version.minor + 1} first",
+        )
+    elif new.minor == version.minor + 1 and version < (
+        least := BEFORE_LEAVING.get(version.minor, version)
+    ):
+        yield (
+            f"{name} runs etcd {version}; before {new.branch} it must run {least}",
+            f"upgrade every member to {least} or a later {version.branch} first",
+        )

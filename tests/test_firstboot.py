@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from imagegen.client import Caller, RefusedError
+from imagegen.program import without_comments
 from tests.conftest import require_program
 from tests.firstboot_lab import (
     FIRSTBOOT,
@@ -32,6 +33,7 @@ from tests.firstboot_lab import (
     eventually,
     https,
 )
+from tests.releases import archive, elf, real_archive, sha256, web_server
 
 # Exit statuses with a meaning of their own to systemd (systemd.service, ExecCondition).
 REFUSED, FAILED = 1, 255
@@ -232,6 +234,346 @@ def test_preinstalled_names_the_image(alone: Member) -> None:
     assert "no record of an image" in alone.result["reason"]
 
 
+# --- a release, and a bundle --------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """Archives of real etcds by their branch, with their versions."""
+    folder = tmp_path_factory.mktemp("releases")
+    return {minor: real_archive(folder, minor) for minor in ("3.4", "3.5")}
+
+
+@pytest.fixture
+def bare(alone: Member) -> Member:
+    """A member without etcd, whose PATH has the one that a release will bring."""
+    (alone.folder / "bin/etcd").unlink()
+    (alone.folder / "bin/etcd").symlink_to(alone.root / "usr/local/bin/etcd")
+    return alone
+
+
+def pins(
+    path: Path, version: str | None, *, url: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    """What member.json says under ``install`` of one archive, for one machine's architecture."""
+    file = {"name": path.name, "architecture": this_machine(), "sha256": sha256(path), **changes}
+    if url:
+        file["url"] = f"{url}/{path.name}"
+    mode = "release" if url else "bundle"
+    discs = {} if url else {"discs": ["cidata", "etcd-0123456789a"]}
+    return {
+        "mode": mode,
+        "packages": [],
+        "minimum_version": None,
+        "version": version,
+        **discs,
+        "files": [file],
+    }
+
+
+def this_machine() -> str:
+    """Our own architecture, as upstream names it."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+
+
+def called(member: Member) -> str:
+    """The version of what is called ``etcd`` on the member."""
+    program = (member.root / "usr/local/bin/etcd").resolve()
+    return program.parent.name
+
+
+def installs(member: Member) -> None:
+    """Run first boot until etcd is installed."""
+    (member.folder / "state/result.json").unlink(missing_ok=True)
+    process = member.run()
+    eventually(lambda: member.result.get("step") not in ("address", "clock", "install", None))
+    member.lab.end(process)
+
+
+def fails(member: Member) -> str:
+    """Run first boot, which stops at the install before etcd could start; its reason."""
+    assert member.run().wait(60) == FAILED
+    assert (member.state, member.result["step"]) == ("failed", "install")
+    assert not member.gate.exists()
+    assert member.result["reason"] in member.console
+    assert not (member.root / "opt/etcd/current").is_symlink()
+    reason: str = member.result["reason"]
+    return reason
+
+
+def test_a_release_is_downloaded_and_called(
+    bare: Member, releases: dict[str, tuple[Path, str]]
+) -> None:
+    """The archive comes once; a newer release goes beside it, and one link leads to it."""
+    old, old_version = releases["3.4"]
+    new, new_version = releases["3.5"]
+    with web_server(old.parent) as url:
+        bare.configure(install=pins(old, old_version, url=url))
+        installs(bare)
+        assert called(bare) == old_version
+        assert old.name in bare.console
+        bare.configure(install=pins(new, new_version, url=url))
+        installs(bare)
+    assert called(bare) == new_version
+    kept = {path.name for path in (bare.root / "opt/etcd").iterdir()}
+    assert kept == {old_version, new_version, "current"}
+    assert not list((bare.folder / "state/bundle").iterdir())
+    # The web is gone: what is there is not fetched again, and the link goes back.
+    bare.configure(install=pins(old, old_version, url=url))
+    installs(bare)
+    assert called(bare) == old_version
+    assert not (bare.root / "usr/local/bin/etcdutl").exists()
+    for program in ("etcd", "etcdctl"):
+        link = bare.root / "usr/local/bin" / program
+        assert not link.readlink().is_absolute()
+        assert stat.S_IMODE(link.stat().st_mode) == 0o755
+
+
+@pytest.fixture
+def other_cpu(tmp_path: Path) -> Path:
+    """An archive that says it is for this machine, with programs for another."""
+    (tmp_path / "other").mkdir()
+    machine = {"amd64": 183, "arm64": 62}[this_machine()]
+    programs = {"etcd": elf(machine), "etcdctl": elf(machine)}
+    return archive(tmp_path / "other", "3.4.23", programs, this_machine())
+
+
+FAULTS = {
+    "other": "has SHA-256",
+    "truncated": "has SHA-256",
+    "cpu": "Exec format error",
+    "version": "holds etcd 3.4",
+    "no archive": "cannot unpack",
+    "no etcd": "/etcd",
+}
+
+
+@pytest.mark.parametrize("way", ["release", "bundle"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_release_that_is_not_the_one(
+    bare: Member,
+    releases: dict[str, tuple[Path, str]],
+    other_cpu: Path,
+    tmp_path: Path,
+    fault: str,
+    way: str,
+) -> None:
+    """First boot stops before etcd starts and says why; with the right one it goes on."""
+    right, version = releases["3.4"]
+    place = tmp_path / "place"
+    place.mkdir()
+    there = place / right.name
+    wanted, claimed = right, version
+    if fault == "other":
+        there.write_bytes(releases["3.5"][0].read_bytes())
+    elif fault == "truncated":
+        there.write_bytes(right.read_bytes()[:-1000])
+    elif fault == "version":
+        claimed = "3.4.99"
+        programs = {"etcd": Path(require_program("etcd-3.4")).read_bytes()}
+        wanted = there = archive(place, claimed, programs)
+    else:
+        if fault == "no archive":
+            there.write_bytes(b"<html>Welcome to our network</html>")
+        elif fault == "no etcd":
+            archive(place, version, {"etcdctl": elf()})
+        else:
+            there.write_bytes(other_cpu.read_bytes())
+        wanted = there  # somebody has pinned this
+    with web_server(place) as web:
+        url = web if way == "release" else None
+        bare.configure(install=pins(wanted, claimed, url=url))
+        if not url:
+            attach(bare, place, "cidata")
+        reason = fails(bare)
+        assert FAULTS[fault] in reason
+        assert claimed in reason
+        # Corrected: the file in its place, or the digest in the spec.
+        there.unlink()
+        (place / right.name).write_bytes(right.read_bytes())
+        bare.configure(install=pins(right, version, url=url))
+        installs(bare)
+    assert called(bare) == version
+
+
+def test_the_digest_is_in_the_reason(
+    bare: Member, releases: dict[str, tuple[Path, str]], tmp_path: Path
+) -> None:
+    """Both digests and the size, so that who served what can be found out."""
+    right, version = releases["3.4"]
+    (tmp_path / right.name).write_bytes(b"short")
+    with web_server(tmp_path) as url:
+        bare.configure(install=pins(right, version, url=url))
+        reason = fails(bare)
+    assert sha256(tmp_path / right.name) in reason
+    assert sha256(right) in reason
+    assert "5 bytes" in reason
+    assert "systemctl start imagegen-firstboot" in bare.result["hint"]
+
+
+def test_a_release_that_is_not_there_yet(
+    bare: Member, releases: dict[str, tuple[Path, str]], tmp_path: Path
+) -> None:
+    """It is asked for again until it is there; so is one that was cut off on its way."""
+    right, version = releases["3.4"]
+    with web_server(tmp_path) as url:
+        bare.configure(install=pins(right, version, url=url))
+        process = bare.run()
+        eventually(lambda: "404" in bare.result.get("reason", ""))
+        assert (bare.state, bare.result["step"]) == ("installing", "install")
+        assert right.name in bare.result["reason"]
+        assert not bare.gate.exists()
+        (tmp_path / right.name).write_bytes(right.read_bytes())
+        eventually(lambda: bare.gate.exists())
+        bare.lab.end(process)
+    assert called(bare) == version
+
+
+def test_a_download_that_is_cut_off(bare: Member, releases: dict[str, tuple[Path, str]]) -> None:
+    """A connection that breaks is no other file: it is tried again."""
+    right, version = releases["3.4"]
+    data = right.read_bytes()
+    sent = iter([data[:5000], data])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for body in sent:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+                    connection.sendall(body)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        bare.configure(install=pins(right, version, url=url))
+        process = bare.run()
+        eventually(lambda: f"cut off after 5000 of {len(data)}" in bare.result.get("reason", ""))
+        eventually(lambda: bare.gate.exists())
+        bare.lab.end(process)
+    assert called(bare) == version
+
+
+def test_no_release_for_this_machine(bare: Member, releases: dict[str, tuple[Path, str]]) -> None:
+    """Nothing is downloaded that could not run here."""
+    path, version = releases["3.4"]
+    other = {"amd64": "arm64", "arm64": "amd64"}[this_machine()]
+    bare.configure(install=pins(path, version, url="http://192.0.2.1", architecture=other))
+    reason = fails(bare)
+    assert f"this machine is {this_machine()}" in reason
+    assert path.name in reason
+
+
+def test_a_bundle_comes_on_a_disc(
+    bare: Member, releases: dict[str, tuple[Path, str]], tmp_path: Path
+) -> None:
+    """It is looked for until some disc has it; the seed may, or a disc of its own."""
+    right, version = releases["3.4"]
+    bare.configure(install=pins(right, version))
+    process = bare.run()
+    eventually(lambda: "no disc labelled cidata" in bare.result.get("reason", ""))
+    assert bare.state == "installing"
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed/user-data").touch()
+    attach(bare, tmp_path / "seed", "cidata")
+    eventually(lambda: "cannot copy it from cidata: No such file" in bare.result["reason"])
+    (tmp_path / "seed" / right.name).write_bytes(right.read_bytes())
+    eventually(lambda: bare.gate.exists())
+    bare.lab.end(process)
+    assert called(bare) == version
+    assert f"umount {bare.folder}/state/disk" in bare.calls
+
+
+@pytest.fixture
+def disc(tmp_path: Path) -> Path:
+    """What is on a disc with a bundle."""
+    (tmp_path / "disc").mkdir()
+    return tmp_path / "disc"
+
+
+def test_packages_in_a_bundle(alone: Member, disc: Path) -> None:
+    """Apt gets files whose digests are right, all at once, and is asked for no update."""
+    names = ("etcd-server_3.5.16-4_amd64.deb", "etcd-client_3.5.16-4_amd64.deb")
+    for name in names:
+        (disc / name).write_text(name)
+    install = pins(disc / names[0], None, package="etcd-server=3.5.16-4")
+    [more] = pins(disc / names[1], None, package="etcd-client=3.5.16-4")["files"]
+    install["files"].append(more)
+    alone.configure(install=install)
+    alone.stand_in("dpkg-query", "exit 1")
+    alone.stand_in("apt-get", "exit 0")
+    attach(alone, disc, "etcd-0123456789a")
+    (disc / names[1]).write_text("another")
+    assert names[1] in fails(alone)
+    assert not [call for call in alone.calls if call.startswith("apt-get")]
+
+    (disc / names[1]).write_text(names[1])
+    installs(alone)
+    [call] = [call for call in alone.calls if call.startswith("apt-get")]
+    there = " ".join(f"{alone.folder}/state/bundle/{name}" for name in names)
+    assert call.endswith(f"install {there}")
+    assert not list((alone.folder / "state/bundle").iterdir())
+
+    dpkg(alone, "3.5.16-4")
+    installs(alone)
+    assert len([call for call in alone.calls if call.startswith("apt-get")]) == 1
+
+
+def test_packages_in_a_bundle_that_lack_something(alone: Member, disc: Path) -> None:
+    """What apt says is the reason: nothing will come that is not in the bundle."""
+    package = disc / "etcd-server_3.5.16-4_amd64.deb"
+    package.touch()
+    alone.configure(install=pins(package, None, package="etcd-server=3.5.16-4"))
+    alone.stand_in("dpkg-query", "exit 1")
+    alone.stand_in("apt-get", "echo 'E: Unable to correct problems'; exit 100")
+    attach(alone, disc, "cidata")
+    assert fails(alone) == "E: Unable to correct problems"
+    assert "bundle" in alone.result["hint"]
+
+
+def test_a_release_brings_its_user(bare: Member, releases: dict[str, tuple[Path, str]]) -> None:
+    """Where no package makes it; with a home that is etcd's directory."""
+    path, version = releases["3.4"]
+    bare.stand_in("useradd", "echo 'useradd: cannot lock /etc/passwd' >&2; exit 1")
+    with web_server(path.parent) as url:
+        bare.configure(install=pins(path, version, url=url), owner="imagegen-nobody")
+        assert "cannot lock" in fails(bare)
+    [call] = [call for call in bare.calls if call.startswith("useradd")]
+    assert "--system" in call
+    assert "--home-dir /var/lib/etcd" in call
+    assert call.endswith(" imagegen-nobody")
+
+
+def test_fetch_changes_nothing_that_runs(
+    bare: Member, releases: dict[str, tuple[Path, str]]
+) -> None:
+    """For an upgrade: the new release is beside the old, and the link is not touched."""
+    old, old_version = releases["3.4"]
+    new, new_version = releases["3.5"]
+    with web_server(old.parent) as url:
+        bare.configure(install=pins(old, old_version, url=url))
+        installs(bare)
+        before = bare.result
+        state = {name: str(bare.folder / "upgrade" / name) for name in ("finished", "gate")}
+        bare.configure(
+            install=pins(new, new_version, url=url), state_dir=str(bare.folder / "upgrade"), **state
+        )
+        assert bare.lab.spawn(bare.firstboot("fetch"), bare).wait(60) == 0
+    assert called(bare) == old_version
+    assert (bare.root / "opt/etcd" / new_version / "etcd").exists()
+    assert bare.result == before
+
+
+def test_preinstalled_for_another_cpu(alone: Member) -> None:
+    """An image whose etcd cannot run here is named as such."""
+    (alone.folder / "bin/etcd").write_bytes(elf(183 if this_machine() == "amd64" else 62))
+    assert alone.run().wait(30) == FAILED
+    assert (alone.state, alone.result["step"]) == ("failed", "install")
+    assert "Exec format error" in alone.result["reason"]
+    assert "CPU" in alone.result["hint"]
+    assert not alone.gate.exists()
+
+
 @pytest.fixture
 def disk(alone: Member) -> Path:
     """A blank data disk: to wipefs and mkfs a file is as good."""
@@ -333,10 +675,10 @@ def waits_with(member: Member, secrets: str) -> dict[str, Any]:
     return member.result
 
 
-def attach(member: Member, folder: Path) -> None:
+def attach(member: Member, folder: Path, label: str = LABEL) -> None:
     """Make a disk appear; mounting it shows what is in the folder."""
     (member.root / "dev/disk/by-label").mkdir(parents=True, exist_ok=True)
-    (member.root / "dev/disk/by-label" / LABEL).touch()
+    (member.root / "dev/disk/by-label" / label).touch()
     for name in ("cp", "rm"):
         if not (member.folder / "bin" / name).exists():
             member.bring(name)
@@ -454,6 +796,21 @@ def test_start_enables_the_unit(alone: Member) -> None:
     alone.unit(UnitFileState="disabled")
     run_until(alone, "start")
     assert str(link.readlink()) == "/lib/systemd/system/etcd.service"
+
+
+def test_without_what_a_member_does_not_need(
+    alone: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program as most members get it, without the parts for others, comes to healthy."""
+    program = alone.folder / "firstboot"
+    program.write_text(without_comments(FIRSTBOOT.read_text(), name="firstboot.py"))
+    monkeypatch.setattr("tests.firstboot_lab.FIRSTBOOT", program)
+    assert "def take_keys" not in program.read_text()
+    alone.lab.form(alone)
+    alone.unit(ActiveState="active")
+    assert alone.run().wait(30) == 0
+    assert alone.state == "healthy"
+    assert alone.start_check() == 0
 
 
 def test_masked_unit(alone: Member) -> None:

@@ -13,10 +13,14 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
+from imagegen import guest
 from imagegen.errors import ImagegenError
 from imagegen.golden import export_packer_files, write_build_seed
+from imagegen.pki import issue_pki
+from imagegen.render import render_node
+from imagegen.templates import Templates
 
-from .conftest import ROOT, require_program
+from .conftest import EXAMPLES, NOW, ROOT, make_cluster, require_program
 
 PACKER = ROOT / "packer"
 FOLDERS = ["qemu", "proxmox", "vsphere"]
@@ -50,6 +54,20 @@ def test_the_seed_is_its_owners(tmp_path: Path) -> None:
     write_build_seed(seed)
     assert stat.S_IMODE(seed.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in seed.iterdir()} == {0o600}
+
+
+def test_a_release_gets_the_members_own_unit(tmp_path: Path) -> None:
+    """There is one unit for releases, whoever installs them; the script finds it in /run."""
+    write_build_seed(tmp_path / "seed")
+    [file] = yaml.safe_load((tmp_path / "seed/user-data").read_text())["write_files"]
+    cluster = make_cluster((EXAMPLES / "release.yaml").read_text())
+    pki = issue_pki(cluster, stored=None, now=NOW).pki
+    documents = render_node(cluster, cluster.members[0], pki, Templates())
+    written = yaml.safe_load(documents.user_data)["write_files"]
+    assert file["content"] in [f["content"] for f in written if f["path"] == guest.ETCD_UNIT]
+    script = (PACKER / "scripts/install-etcd.sh").read_text()
+    assert f" {file['path']} {guest.ETCD_UNIT.rpartition('/')[0]} " in script
+    assert f"{guest.RELEASES}/current" in script
 
 
 def test_no_two_seeds_are_one_instance(tmp_path: Path) -> None:

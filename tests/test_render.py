@@ -19,14 +19,14 @@ from imagegen.env_file import parse_env
 from imagegen.errors import ImagegenError
 from imagegen.pki import MemberCredentials, Pki, issue_pki
 from imagegen.program import without_comments
-from imagegen.render import NodeDocuments, own_paths, render_node
+from imagegen.render import NodeDocuments, own_paths, parts_for, render_node
 from imagegen.templates import Templates
 
 from .cloud_init import VERSIONS, merged
 from .conftest import EXAMPLES, NOW, TEMPLATES, make_cluster, require_program
 
 # Those that need no certificates brought along.
-RENDERED = ["icc-etcd", "smallest", "three-members-ipv6", "hardened"]
+RENDERED = ["icc-etcd", "smallest", "three-members-ipv6", "hardened", "release"]
 
 
 @cache
@@ -66,7 +66,7 @@ def test_cloud_inits_own_schema(example, version, tmp_path):
         assert "eprecat" not in said
 
 
-@pytest.mark.parametrize("example", [name for name in RENDERED if name != "smallest"])
+@pytest.mark.parametrize("example", [n for n in RENDERED if n not in ("smallest", "release")])
 def test_cloud_inits_network_schema(example, tmp_path):
     """network-config is valid to the cloud-init that can judge it."""
     program = require_program("cloud-init-25.1")
@@ -269,13 +269,48 @@ def test_the_first_boot_program_is_the_one_that_is_tested():
     """Executable, and the same to Python as the commented source, docstrings apart."""
     file = files_of(documents("icc-etcd"))[guest.PROGRAM]
     source = (TEMPLATES / "firstboot.py").read_text()
+    parts = set(re.findall(r"^# part (\w+)", source, re.MULTILINE))
+    whole = without_comments(source, name="firstboot.py", parts=parts)
     assert file["permissions"] == "0755"
     assert file["content"].startswith("#!/usr/bin/python3\n# ")
     assert len(file["content"]) < 0.8 * len(source)
-    assert statements(file["content"]) == statements(source)
+    assert statements(whole) == statements(source)
+    assert set(file["content"].splitlines()) <= set(whole.splitlines())
     assert set(file["content"].splitlines()) - {"    pass"} <= {
         line.partition("  #")[0] for line in source.splitlines()
     } | {file["content"].splitlines()[1]}
+
+
+def test_a_member_gets_what_it_needs_of_the_program():
+    """Each part has a member that needs it, and the others have not its functions."""
+    source = (TEMPLATES / "firstboot.py").read_text()
+    functions = {
+        name: re.findall(r"^def (\w+)", text, re.MULTILINE)
+        for name, text in re.findall(
+            r"^# part (\w+).*?\n(.*?)^# end of part \1$", source, re.MULTILINE | re.DOTALL
+        )
+    }
+    assert all(functions.values())
+    everything = {"data_disk", "keys", "packages", "release", "scrub", "snapshot"}
+    assert functions.keys() == everything
+    needed = {
+        ("icc-etcd", "embed"): {"packages"},
+        ("icc-etcd", "split"): {"keys", "packages"},
+        ("icc-etcd", "external"): {"keys", "packages"},
+        ("release", "embed"): {"release"},
+        ("hardened", "split"): {"data_disk", "keys", "packages", "scrub"},
+    }
+    for (example, secrets), parts in needed.items():
+        program = files_of(documents(example, secrets=secrets))[guest.PROGRAM]["content"]
+        defined = set(re.findall(r"^def (\w+)", program, re.MULTILINE))
+        for name in everything:
+            assert (set(functions[name]) <= defined) is (name in parts), (example, secrets, name)
+            assert bool(set(functions[name]) & defined) is (name in parts)
+    config = json.loads(files_of(documents("icc-etcd"))[guest.CONFIG]["content"])
+    assert parts_for({**config, "snapshot": {"file": "x"}}) == {"packages", "snapshot"}
+    install = {**config["install"], "packages": [], "files": [{"package": "etcd-server=3.5.16-4"}]}
+    assert parts_for({**config, "install": install}) == {"packages", "release"}
+    assert parts_for({**config, "install": {**install, "files": []}}) == set()
 
 
 def statements(source: str) -> str:
@@ -309,6 +344,9 @@ def test_comments_go_and_code_stays():
     assert space["f"]() == "# no#"
     odd = 'x = """a\n\n\n# b\n"""  # why\n'
     assert without_comments(odd, name="p.py") == odd
+    parted = "a = 1\n# part x: why\nb = 2\n# end of part x\nc = 3\n"
+    assert without_comments(parted, name="p.py") == "a = 1\nc = 3\n"
+    assert without_comments(parted, name="p.py", parts={"x"}) == "a = 1\nb = 2\nc = 3\n"
     with pytest.raises(ImagegenError, match="is no Python"):
         without_comments("def f(:\n", name="p.py")
 

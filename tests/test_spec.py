@@ -36,6 +36,9 @@ network: {prefix: 24, gateway: 10.0.0.1}
 """
 
 
+SHA = "0123456789abcdef" * 4
+
+
 def problems_of(text: str) -> list[str]:
     """Every problem's text, errors and warnings."""
     try:
@@ -274,6 +277,137 @@ FAULTS = {
     ),
     "network in extra_user_data": Fault(
         PLAIN + "extra_user_data: {network: {}}\n", ("extra_user_data.network", "cannot set up")
+    ),
+    "a distribution too old for packages points to release": Fault(
+        PLAIN + "distribution: ubuntu-22.04\n", ("3.3", "mode: release")
+    ),
+    "a distribution too old for first boot": Fault(
+        PLAIN + "distribution: debian-11\n", ("Python", "debian-12")
+    ),
+    "mode release without a release": Fault(
+        PLAIN + "install: {mode: release}\n", ("install: mode release needs", "imagegen pin")
+    ),
+    "a release without digests": Fault(
+        PLAIN + 'install: {mode: release, release: {version: "3.5.33"}}\n',
+        ("install.release: sha256 is missing",),
+    ),
+    "a release for no architecture": Fault(
+        PLAIN + 'install: {mode: release, release: {version: "3.5.33", sha256: {}}}\n',
+        ("install.release.sha256", "no architecture"),
+    ),
+    "a digest cut short": Fault(
+        PLAIN + 'install: {mode: release, release: {version: "3.5.33", sha256: {amd64: abc}}}\n',
+        ("sha256.amd64", "64 hexadecimal digits"),
+    ),
+    "an architecture upstream does not build for": Fault(
+        PLAIN
+        + f'install: {{mode: release, release: {{version: "3.5.33", sha256: {{armhf: {SHA}}}}}}}\n',
+        ("'armhf' is not known", "arm64"),
+    ),
+    "a branch for a release": Fault(
+        PLAIN
+        + f'install: {{mode: release, release: {{version: "3.5", sha256: {{amd64: {SHA}}}}}}}\n',
+        ("install.release.version", "all three numbers"),
+    ),
+    "a release that corrupts": Fault(
+        PLAIN
+        + f'install: {{mode: release, release: {{version: "3.5.1", sha256: {{amd64: {SHA}}}}}}}\n',
+        ("corrupt data",),
+    ),
+    "etcd 3.4 on arm64": Fault(
+        PLAIN
+        + f'install: {{mode: release, release: {{version: "3.4.45", sha256: {{arm64: {SHA}}}}}}}\n',
+        ("does not start on arm64",),
+    ),
+    "one address for two archives": Fault(
+        PLAIN
+        + f"""\
+install:
+  mode: release
+  release:
+    {{version: "3.5.33", sha256: {{amd64: {SHA}, arm64: {SHA}}}, url: "http://m.test/etcd.tgz"}}
+""",
+        ("install.release.url", "{architecture}"),
+    ),
+    "a placeholder nobody fills in": Fault(
+        PLAIN
+        + f"""\
+install:
+  mode: release
+  release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}, url: "http://m.test/{{arch}}.tgz"}}
+""",
+        ("{arch} is not known", "{architecture}"),
+    ),
+    "a password in an address": Fault(
+        PLAIN
+        + f"""\
+install:
+  mode: release
+  release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}, url: "http://joe:pw@m.test/etcd.tgz"}}
+""",
+        ("install.release.url: holds a user name",),
+    ),
+    "a version beside the release's": Fault(
+        PLAIN
+        + f"""\
+etcd: {{version: "3.4.30"}}
+install: {{mode: release, release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}}}}}
+""",
+        ("etcd.version: the release is 3.5.33",),
+    ),
+    "a setting the release does not know": Fault(
+        PLAIN
+        + f"""\
+etcd: {{settings: {{ETCD_FEATURE_GATES: InitialCorruptCheck=true}}}}
+install: {{mode: release, release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}}}}}
+""",
+        ("ETCD_FEATURE_GATES",),
+    ),
+    "mode bundle without files": Fault(
+        PLAIN + "install: {mode: bundle}\n", ("install: mode bundle needs", "imagegen pin")
+    ),
+    "a bundle of two releases": Fault(
+        PLAIN
+        + f"""\
+install:
+  mode: bundle
+  bundle:
+    - {{file: a/etcd-v3.5.33-linux-amd64.tar.gz, sha256: {SHA}}}
+    - {{file: a/etcd-v3.5.32-linux-arm64.tar.gz, sha256: {SHA}}}
+""",
+        ("install.bundle: archives of one release",),
+    ),
+    "a bundle without etcd": Fault(
+        PLAIN
+        + f"install: {{mode: bundle, bundle: [{{file: jq_1.7-1_amd64.deb, sha256: {SHA}}}]}}\n",
+        ("install.bundle: no package brings etcd",),
+    ),
+    "a file in a bundle that says nothing": Fault(
+        PLAIN + f"install: {{mode: bundle, bundle: [{{file: etcd.tgz, sha256: {SHA}}}]}}\n",
+        ("install.bundle[0].file", "neither which release nor which package"),
+    ),
+    "packages in a bundle that fetches nothing": Fault(
+        PLAIN
+        + f"""\
+install:
+  mode: bundle
+  extra_packages: [chrony]
+  bundle: [{{file: etcd-v3.5.33-linux-amd64.tar.gz, sha256: {SHA}}}]
+""",
+        ("install.extra_packages: means nothing in mode bundle", "list the package's file"),
+    ),
+    "a release in mode package": Fault(
+        PLAIN + f'install: {{release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}}}}}\n',
+        ("install.release: means nothing in mode package",),
+    ),
+    "a source whose key is none": Fault(
+        PLAIN
+        + """\
+install:
+  apt:
+    sources: [{name: x, uri: "http://m.test/x", suite: x, key: "0xABCD"}]
+""",
+        ("install.apt.sources[0].key", "gpg --armor"),
     ),
     "extra_user_data against install.apt": Fault(
         PLAIN + "install: {apt: {proxy: 'http://p'}}\nextra_user_data: {apt: {}}\n",

@@ -208,7 +208,7 @@ def test_cloud_init_reads_the_config_drive(version, example, secrets, tmp_path):
     assert found["version"] == 2
     assert found["id"] == documents.member.instance_id
     assert found["hostname"] == documents.member.name
-    assert (found["network"] is None) == (example == "smallest")
+    assert (found["network"] is None) == (example in ("smallest", "release"))
     assert_is_our_config(found["config"], documents)
 
 
@@ -827,6 +827,8 @@ members:
   - {name: large-1, address: 10.0.0.11}
   - {name: large-2, address: 10.0.0.12}
 pki: {layout: lab, algorithm: rsa-4096}
+data_disk: {device: /dev/disk/by-id/virtio-data}
+after_boot: scrub
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagegen.etcd_settings import Version
-from imagegen.versions import corrupts, hop_problems, parse_release
+from imagegen.versions import corrupts, hop_problems, parse_release, upgrade_problems
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,34 @@ def test_hops(running, new, words):
     """
     problems = list(hop_problems({"a": Version.parse(running)}, Version.parse(new)))
     assert bool(problems) is bool(words)
+    if words:
+        assert any(words in what for what, _ in problems)
+        assert all(hint for _, hint in problems)
+
+
+@pytest.mark.parametrize(
+    ("running", "cluster", "new", "words"),
+    [
+        ("3.5.16", "3.5.0", "3.5.33", None),
+        ("3.5.33", "3.5.0", "3.5.16", None),
+        ("3.4.23", "3.4.0", "3.5.33", None),
+        # One member has gone ahead and comes back: the cluster has not risen yet.
+        ("3.5.33", "3.4.0", "3.4.45", None),
+        ("3.5.33", "3.5.0", "3.4.45", "the cluster is at 3.5 by now"),
+        # A release that corrupts is left, not waited for.
+        ("3.5.1", "3.5.0", "3.5.33", None),
+        ("3.5.1", "3.5.0", "3.6.11", "must run 3.5.32"),
+        ("3.5.16", "3.5.0", "3.5.2", "corrupts data"),
+        ("3.5.31", "3.5.0", "3.6.11", "must run 3.5.32"),
+        ("3.5.32", "3.5.0", "3.6.11", None),
+        ("3.4.45", "3.4.0", "3.6.11", "more than one minor"),
+    ],
+)
+def test_upgrades(running, cluster, new, words):
+    """Forward one minor at a time; back within a minor, or until the cluster's version rises."""
+    versions = {"a": Version.parse(running)}
+    problems = list(upgrade_problems(versions, Version.parse(cluster), Version.parse(new)))
+    assert bool(problems) is bool(words), problems
     if words:
         assert any(words in what for what, _ in problems)
         assert all(hint for _, hint in problems)

@@ -91,7 +91,9 @@ def package(documents: NodeDocuments, options: Options, *, preset: Preset | None
 
 def package_seed(documents: NodeDocuments, options: Options, *, name: str) -> Payload:  # noqa: ARG001
     """A NoCloud seed ISO, for a CD drive."""
-    seed = build_seed(documents.files(), when=documents.cluster.identity.created)
+    seed = build_seed(
+        documents.files(), bundle=documents.bundle, when=documents.cluster.identity.created
+    )
     return Payload(files={f"{documents.folder}/{name}/seed.iso": seed})
 
 
@@ -205,6 +207,7 @@ def _seed_target(name: str, attach: str, source: str, unverified: str) -> Target
         name=name,
         makes=f"members/NAME/{name}/seed.iso, a disk image labelled cidata",
         encoding="ISO 9660",
+        carries_bundle=True,
         attach=attach,
         source=source,
         package=partial(package_seed, name=name),

@@ -118,7 +118,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
         "upload.sh": (prelude + volumes + _UPLOAD).encode(),
         "virt-install.sh": (prelude + volumes + machine + macs + _INSTALL).encode(),
         "domain.xml": _domain(documents.member.name, cards, facts),
-        "seed.iso": build_seed(documents.files(), when=when),
+        "seed.iso": build_seed(documents.files(), bundle=documents.bundle, when=when),
     }
     folder = f"{documents.folder}/libvirt"
     return Payload(files={f"{folder}/{name}": data for name, data in files.items()})
@@ -187,6 +187,7 @@ TARGETS = (
         name="libvirt",
         makes="members/NAME/libvirt/: upload.sh and virt-install.sh, domain.xml, seed.iso",
         encoding="ISO 9660",
+        carries_bundle=True,
         attach="IMAGE=... upload.sh, then virt-install.sh; or, where the pool and the network are"
         " called default, virsh define domain.xml",
         source="https://libvirt.org/formatdomain.html;"

@@ -9,7 +9,9 @@ from imagegen.seed import build_seed
 
 def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001
     """The seed ISO, read back and compared before it is returned."""
-    seed = build_seed(documents.files(), when=documents.cluster.identity.created)
+    seed = build_seed(
+        documents.files(), bundle=documents.bundle, when=documents.cluster.identity.created
+    )
     return Payload(files={f"{documents.folder}/seed.iso": seed})
 
 
@@ -18,6 +20,7 @@ TARGETS = (
         name="nocloud-iso",
         makes="members/NAME/seed.iso, a disk image labelled cidata",
         encoding="ISO 9660",
+        carries_bundle=True,
         attach="attach each member's seed.iso to its machine, as CD or as read-only disk",
         source="https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html",
         package=package,

@@ -127,7 +127,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     script = "#!/usr/bin/env bash\nset -euo pipefail\n"
     script += "".join(f"{key}={value}\n" for key, value in facts.items()) + _SCRIPT
     folder = f"{documents.folder}/qemu"
-    seed = build_seed(documents.files(), when=cluster.identity.created)
+    seed = build_seed(documents.files(), bundle=documents.bundle, when=cluster.identity.created)
     return Payload(files={f"{folder}/run.sh": script.encode(), f"{folder}/seed.iso": seed})
 
 
@@ -143,6 +143,7 @@ TARGETS = (
         name="qemu",
         makes="members/NAME/qemu/run.sh, which starts the member with QEMU, and its seed.iso",
         encoding="ISO 9660",
+        carries_bundle=True,
         attach="IMAGE=... members/NAME/qemu/run.sh for each member (its first lines say what else"
         " it takes from the environment)",
         source="https://www.qemu.org/docs/master/system/invocation.html;"

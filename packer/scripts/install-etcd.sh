@@ -37,31 +37,24 @@ install_release() {
         fail "$ETCD_TARBALL does not have the digest in etcd_sha256"
     folder=$(mktemp --directory)
     tar --extract --gzip --file "$tarball" --directory "$folder" --strip-components 1
+    # As first boot does, so that a member is upgraded alike wherever its release came from.
+    version=$("$folder/etcd" --version | sed -n 's/^etcd Version: //p')
+    [ -n "$version" ] || fail "etcd of $ETCD_TARBALL does not run here"
+    install --directory "/opt/etcd/$version"
     for program in etcd etcdctl etcdutl; do
         # 3.4 has no etcdutl.
-        [ ! -e "$folder/$program" ] || install "$folder/$program" /usr/local/bin
+        [ -e "$folder/$program" ] || continue
+        install "$folder/$program" "/opt/etcd/$version"
+        ln --symbolic --force "../../../opt/etcd/current/$program" /usr/local/bin
     done
+    ln --symbolic "$version" /opt/etcd/current
     rm -r "$folder"
     umount /mnt
     useradd --system --user-group --home-dir /var/lib/etcd --shell /usr/sbin/nologin etcd
     install --directory --owner etcd --group etcd --mode 700 /var/lib/etcd
-    cat >/etc/systemd/system/etcd.service <<'UNIT'
-[Unit]
-Description=etcd, a distributed key-value store
-Documentation=https://etcd.io/docs
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-User=etcd
-EnvironmentFile=-/etc/default/etcd
-ExecStart=/usr/local/bin/etcd
-LimitNOFILE=65536
-
-[Install]
-WantedBy=multi-user.target
-UNIT
+    # Written there by the build's seed: the unit that members with a release of their own get.
+    install --mode 644 /run/imagegen/etcd.service /etc/systemd/system ||
+        fail "the seed is an older imagegen's: make it anew, imagegen packer seed"
 }
 
 if [ -n "$ETCD_TARBALL" ]; then

@@ -130,7 +130,8 @@ def check_not_started(member: Member) -> None:
         "gives up etcd.service",
         60,
     )
-    logs = member.sh("find /var/lib/etcd -name '*.wal'")
+    # Where etcd is not installed yet there is no such directory.
+    logs = member.sh("find /var/lib/etcd -name '*.wal' 2>/dev/null || true")
     require(not logs, f"{member.name}: etcd has started: {logs}")
 
 

@@ -13,6 +13,7 @@ from . import drill
 from .drill import require
 from .host import BootError, TimedOutError, install_packages, run, wait_for
 from .image import KERNEL_ARGUMENTS, Image
+from .install import release_archive
 from .machine import ACCELERATOR, CPU, CRASH
 from .site import Site, example, imagegen
 
@@ -48,7 +49,8 @@ def golden(site: Site) -> str:
 def golden_release(site: Site) -> str:
     """The same with a release archive for the packages, for one member."""
     _install_packer()
-    tarball, digest = _release(site)
+    tarball = release_archive(site)
+    digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
     image = bake(site, etcd_tarball=str(tarball), etcd_sha256=digest)
     spec = example(1, install=PREINSTALLED)
     with _on(site, image).cluster(site.build("golden-release", spec)) as cluster:
@@ -59,23 +61,8 @@ def golden_release(site: Site) -> str:
             digest in record["source"], f"the image's record does not name its source: {record}"
         )
         program = member.sh("readlink /proc/$(pidof etcd)/exe").strip()
-        require(program == "/usr/local/bin/etcd", f"{program} runs")
+        require(program == f"/opt/etcd/{record['etcd']}/etcd", f"{program} runs")
     return f"etcd {record['etcd']} from {tarball.name}, healthy after {figures.healthy:.0f} s"
-
-
-def _release(site: Site) -> tuple[Path, str]:
-    """An archive as upstream lays them out, of the binaries in Debian's packages."""
-    [server] = site.image.packages.rglob("etcd-server_*.deb")
-    version = run("dpkg-deb", "--field", str(server), "Version").partition("-")[0]
-    top = site.work / f"release/etcd-v{version}-linux-amd64"
-    top.mkdir(parents=True)
-    for package in site.image.packages.rglob("etcd-*.deb"):
-        run("dpkg-deb", "--extract", str(package), str(top.parent / "deb"))
-    for program in (top.parent / "deb/usr/bin").glob("etcd*"):
-        shutil.copy(program, top)
-    tarball = site.work / f"{top.name}.tar.gz"
-    run("tar", "-czf", str(tarball), "-C", str(top.parent), top.name)
-    return tarball, hashlib.sha256(tarball.read_bytes()).hexdigest()
 
 
 def _install_packer() -> None:

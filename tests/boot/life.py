@@ -83,7 +83,7 @@ def renewed(cluster: Cluster, site: Site) -> str:
     started = [_started(member) for member in cluster.members]
     with writing(cluster, site.work / "renewed.log") as writer:
         imagegen(cluster, site, "certs", "renew", "spec.yaml")
-        _apply_all(cluster, "renew")
+        apply_all(cluster, "renew")
         cluster.pause(5)
     writes = writer.writes()
     after = _served(cluster)
@@ -107,7 +107,7 @@ def rotated(cluster: Cluster, site: Site) -> str:
             order = re.findall(r"rotate-ca/([^/]+)/apply\.sh", shown)
             # Callers first: the writer reads its files at each write.
             imagegen(cluster, site, "build", "spec.yaml", "--force")
-            _apply_all(cluster, "rotate-ca", order)
+            apply_all(cluster, "rotate-ca", order)
         over = imagegen(cluster, site, "certs", "rotate-ca", "spec.yaml", "--next")
         require("is over" in over, over)
         cluster.pause(5)
@@ -121,7 +121,7 @@ def rotated(cluster: Cluster, site: Site) -> str:
     return str(writes)
 
 
-def _apply_all(cluster: Cluster, kind: str, order: list[str] | None = None) -> None:
+def apply_all(cluster: Cluster, kind: str, order: list[str] | None = None) -> None:
     """Run each member's script on it, one after another, as the command said."""
     members = {member.name: member for member in cluster.members}
     for name in order or members:

@@ -15,6 +15,7 @@ from . import drill
 from .cluster import CLOUD_INIT_DONE, FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
 from .golden import golden, golden_release
+from .install import bundle, bundle_faults, release, release_faults, upgraded
 from .machine import SeedBus, create_disk
 from .network import WebServer, dhcp_server
 from .site import Site, example
@@ -332,6 +333,11 @@ SCENARIOS: dict[str, Callable[[Site], str]] = {
     "split": split,
     "external": external,
     "http": http,
+    "release": release,
+    "release-faults": release_faults,
+    "bundle": bundle,
+    "bundle-faults": bundle_faults,
+    "upgraded": upgraded,
     "golden": golden,
     "golden-release": golden_release,
 }

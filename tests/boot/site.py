@@ -27,7 +27,7 @@ def example(members: int, **changes: object) -> dict[str, Any]:
 def imagegen(*argv: str, cwd: Path | None = None) -> None:
     """Call the program under test."""
     command = (sys.executable, "-m", "imagegen", *argv)
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=180)
     if done.returncode:
         raise BootError(f"imagegen {' '.join(argv)}: exit {done.returncode}\n{done.stderr}")
 

@@ -80,13 +80,13 @@ def _spawn(
 
 
 class Machine:
-    """A machine with its own network, /etc and /var/lib; all other files are the host's."""
+    """A machine with its own network, /etc and /var/lib; most other files are the host's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, own: tuple[str, ...] = OWN_DIRECTORIES) -> None:
         self.folder = folder
-        for name in OWN_DIRECTORIES:
+        for name in own:
             (folder / name).mkdir(parents=True)
-        binds = "".join(f'mount --bind "$0/{name}" /{name}; ' for name in OWN_DIRECTORIES)
+        binds = "".join(f'mount --bind "$0/{name}" /{name}; ' for name in own)
         # unshare makes all mounts private first: these are never the host's.
         self._keeper = _spawn(
             *("unshare", "--net", "--mount", "sh", "-ec"),
@@ -153,8 +153,15 @@ class Member(Machine):
     Both are root's: handing the keys to etcd's own user is the first boot's part.
     """
 
-    def __init__(self, folder: Path, entry: dict[str, Any], user_data: str, etcd: str) -> None:
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: Path,
+        entry: dict[str, Any],
+        user_data: str,
+        etcd: str,
+        own: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(folder, (*OWN_DIRECTORIES, *own))
         self.name: str = entry["name"]
         self.member_id = int(entry["member_id"], 16)
         self.peer_url: str = entry["peer_url"]
@@ -246,8 +253,15 @@ class Member(Machine):
 class Lab:
     """The members of an output directory on their LAN, and their operator's machine beside them."""
 
-    def __init__(self, built: Path, version: str, folder: Path, closing: ExitStack) -> None:
-        self._built, self._folder, self._closing = built, folder, closing
+    def __init__(
+        self,
+        built: Path,
+        version: str,
+        folder: Path,
+        closing: ExitStack,
+        own: tuple[str, ...] = (),
+    ) -> None:
+        self._built, self._folder, self._closing, self._own = built, folder, closing, own
         self.manifest = json.loads((built / "manifest.json").read_text())
         self.client = built / "client"
         self._programs = folder / "bin"
@@ -266,7 +280,8 @@ class Lab:
         """A machine that boots with a member's documents, as they are now."""
         number = next(self._machines)
         user_data = (self._built / "members" / entry["name"] / "user-data").read_text()
-        member = Member(self._folder / f"{entry['name']}-{number}", entry, user_data, self._etcd)
+        folder = self._folder / f"{entry['name']}-{number}"
+        member = Member(folder, entry, user_data, self._etcd, self._own)
         self._closing.callback(member.close)
         self._connect(member, number)
         return member
@@ -372,11 +387,14 @@ class Lab:
 
 
 @contextmanager
-def lab_of(built: Path, version: str, folder: Path) -> Iterator[Lab]:
-    """The cluster of an output directory, formed; nothing of it is left afterwards."""
+def lab_of(built: Path, version: str, folder: Path, own: tuple[str, ...] = ()) -> Iterator[Lab]:
+    """The cluster of an output directory, formed; nothing of it is left afterwards.
+
+    ``own`` are further directories that each member has for itself.
+    """
     try:
         with ExitStack() as closing:
-            lab = Lab(built, version, folder, closing)
+            lab = Lab(built, version, folder, closing, own)
             lab.form()
             yield lab
     finally:
