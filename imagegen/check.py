@@ -288,12 +288,15 @@ def _check_entry(
 def _check_keys_beside(member: MemberDocuments, base: Path) -> Iterator[Problem]:
     """The keys that travel apart are there, where first boot will look, and no others are."""
     wanted = {Path(path).name for path in member.key_paths()}
-    if member.secrets == "embed":
-        if member.keys:
-            yield _error(base, "has keys beside it that user-data embeds already", _FORCE)
-        return
     disc = base / "keys.iso"
     where = disc if disc.is_file() else base / "keys"
+    if member.secrets == "embed":
+        # For another target they may travel apart, and are the same.
+        embedded = {Path(path).name: member.key_at(path) for path in member.key_paths()}
+        for name, key in sorted(member.keys.items()):
+            if key != embedded.get(name):
+                yield _error(where, f"its {name} is not the one in user-data", _FORCE)
+        return
     for name in sorted(wanted - member.keys.keys()):
         yield _error(where, f"lacks the private key {name}", _FORCE)
     for name in sorted(member.keys.keys() - wanted):

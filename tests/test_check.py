@@ -154,6 +154,12 @@ def _serials(documents: dict[str, bytes]) -> Iterator[str]:
         yield f"{certificate.serial_number:x}"
 
 
+def _keys_disc_beside(tree: Tree) -> None:
+    disc = tree.path("a/keys.iso")
+    disc.touch(mode=0o600)
+    disc.write_bytes(build_image({"server-key.pem": b"another"}, when=NOW, label="keys"))
+
+
 def certificate(
     tree: Tree,
     *,
@@ -675,6 +681,9 @@ FAULTS = {
                  "content": (t.pki / "c/members/a/peer-key.pem").read_text()}]}
         ),
         "peer-key.pem is in user-data", secrets="split",
+    ),
+    "disc of keys beside those in user-data": Fault(
+        _keys_disc_beside, "keys.iso: its server-key.pem is not the one in user-data",
     ),
     "key file missing": Fault(
         lambda t: t.path("a/keys/server-key.pem").unlink(),

@@ -146,6 +146,11 @@ def put(cluster: Cluster, value: str, members: Sequence[Member] | None = None) -
     require(said.returncode == 0, f"put: {said.stderr}")
 
 
+def _accepted(cluster: Cluster, value: str, members: Sequence[Member]) -> bool:
+    """Whether a write is acknowledged; by a cluster that may be about to elect its leader."""
+    return cluster.etcdctl("put", KEY, value, members=members).returncode == 0
+
+
 def wait_for_copy(cluster: Cluster, member: Member, value: str) -> None:
     """Wait until the member's own copy of the data has a value: it asks no other for this."""
     local = ("get", KEY, "--consistency=s", "--print-value-only")
@@ -265,10 +270,7 @@ def minority(cluster: Cluster, _site: Site) -> str:
         member.machine.power_off()
     cut = time.monotonic()
 
-    def accepted() -> bool:
-        return cluster.etcdctl("put", KEY, "meanwhile", members=kept).returncode == 0
-
-    cluster.wait(accepted, "writes go on", 120)
+    cluster.wait(lambda: _accepted(cluster, "meanwhile", kept), "writes go on", 120)
     writable = time.monotonic() - cut
     for member in lost:
         member.machine.power_on()
@@ -374,7 +376,10 @@ def wiped_alone(cluster: Cluster, _site: Site) -> str:
     """The same, but all others are down, and the first to return has missed the last write."""
     member, lagging, *others = cluster.members
     lagging.machine.power_off()
-    put(cluster, "acknowledged", [member, *others])
+    # If it led, the others elect another first.
+    cluster.wait(
+        lambda: _accepted(cluster, "acknowledged", [member, *others]), "a write is accepted", 120
+    )
     for other in (member, *others):
         other.machine.power_off()
     with member.machine.fresh_disk():
