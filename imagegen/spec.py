@@ -994,8 +994,9 @@ def _check_install(spec: Spec, reader: Reader) -> None:
     if plan is None or plan.mode is None:
         return
     names, why = NOT_IN_MODE[plan.mode]
+    default = Install()
     for name in names:
-        if ("install", name) in reader.seen:
+        if ("install", name) in reader.seen and getattr(plan, name) != getattr(default, name):
             reader.error(("install", name), f"means nothing in mode {plan.mode}", why)
     if plan.mode == "release":
         _check_release(plan, reader)

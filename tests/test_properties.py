@@ -162,6 +162,14 @@ ADDRESSES = st.one_of(
     st.integers(2**125, 2**125 + 2**100).map(IPv6Address),
 ).map(str)
 
+ARCHIVE = "etcd-v3.5.33-linux-amd64.tar.gz"
+INSTALLS: list[dict[str, Any]] = [
+    {"mode": "package", "packages": ["etcd-server=3.5.16-4", "etcd-client"]},
+    {"mode": "release", "release": {"version": "3.5.33", "sha256": {"amd64": "0a" * 32}}},
+    {"mode": "bundle", "bundle": [{"file": ARCHIVE, "sha256": "0a" * 32}]},
+    {"mode": "preinstalled", "minimum_version": "3.5.16"},
+]
+
 
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
@@ -197,6 +205,7 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
                 "settings": st.fixed_dictionaries({"ETCD_HOST_WHITELIST": LINE}),
             },
         ),
+        "install": st.sampled_from(INSTALLS),
         "pki": st.fixed_dictionaries({"layout": st.sampled_from(["lab", "separate"])}),
         "hosts": st.lists(
             st.fixed_dictionaries({"address": ADDRESSES, "names": st.just(["x.example"])})

@@ -92,6 +92,9 @@ member replace embed.yaml a
 member add changed.yaml b
 member remove embed.yaml a
 snapshot save embed.yaml snapshot.db
+pin pki/embed/client-ca-key.pem
+upgrade embed.yaml
+upgrade released.yaml
 """
 
 
@@ -133,6 +136,11 @@ class Home:
             "}]\nclients", ", dns_names: [a.example.org]}, {name: b, address: 127.0.0.8}]\nclients"
         )
         (self.work / "changed.yaml").write_text(changed)
+        pinned = (
+            "install: {mode: release, release: {version: 3.5.33, sha256: {amd64: '%s'}}}\n"
+        ) % ("0" * 64)
+        released = SPEC.format(name="embed", secrets="embed") + pinned
+        (self.work / "released.yaml").write_text(released)
         (self.work / "passphrase").write_text(PASSPHRASE + "\n")
         (self.work / "wrong").write_text("another-passphrase\n")
         for name in ("passphrase", "wrong"):

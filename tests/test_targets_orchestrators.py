@@ -614,7 +614,7 @@ def test_terraform_hands_out_the_documents(example, secrets, applied):
         assert given["meta_data"] == documents.meta_data
         packed = base64.b64decode(given["user_data_base64"], validate=True)
         assert gzip.decompress(packed).decode() == documents.user_data
-        expected = None if example == "smallest" else documents.network_config
+        expected = None if example in ("smallest", "release") else documents.network_config
         assert given["network_config"] == expected
         if secrets != "split":
             assert given["keys_iso"] is None
