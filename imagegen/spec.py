@@ -447,7 +447,7 @@ class User:
         ListOf(
             Text(
                 what="an SSH public key",
-                pattern=r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+( .*)?",
+                pattern=r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f-\x9f]*)?",
                 hint="one line of an authorized_keys file",
             )
         ),

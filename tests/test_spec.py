@@ -146,6 +146,10 @@ FAULTS = {
     "quoted number": Fault(
         STATIC.replace("prefix: 24", 'prefix: "24"'), ("network.prefix", "without quotes")
     ),
+    "control characters": Fault(
+        PLAIN + 'ssh_authorized_keys: ["ssh-ed25519 AAAA \\e[2Jme"]\n',
+        ("ssh_authorized_keys[0]", "not an SSH public key"),
+    ),
     "gigantic number": Fault(
         STATIC.replace("prefix: 24", "prefix: " + "9" * 5000), ("network.prefix",)
     ),

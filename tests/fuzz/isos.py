@@ -8,9 +8,12 @@ import json
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+
+import pycdlib
 
 from imagegen.cluster import Cluster, Identity
 from imagegen.errors import ImagegenError
@@ -78,10 +81,26 @@ def seeds() -> Iterator[bytes]:
     for user_data in documents():
         yield built({"user-data": user_data, "meta-data": b"{instance-id: a}\n"})
     yield built({"user-data": b"", "meta-data": b"", "network-config": network, "d/e/f": b"x"})
+    yield linked()
 
 
 def built(files: dict[str, bytes]) -> bytes:
     return build_image(files, when=NOW, label="cidata")[len(SYSTEM_AREA) :]
+
+
+def linked() -> bytes:
+    """A seed whose documents are symbolic links: to each other, out of it, and to a file on it."""
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident="cidata")
+    text = b"#cloud-config\nhostname: a\n"
+    iso.add_fp(BytesIO(text), len(text), "/REAL.;1", rr_name="real", joliet_path="/real")
+    targets = {"user-data": "meta-data", "meta-data": "user-data", "network-config": "real"}
+    targets |= {"vendor-data": "../../../etc/shadow", "x": "/proc/self/mem"}
+    for number, (name, target) in enumerate(targets.items()):
+        iso.add_symlink(f"/LINK{number}.;1", name, target)
+    image = BytesIO()
+    iso.write_fp(image)
+    return image.getvalue()[len(SYSTEM_AREA) :]
 
 
 def check(data: bytes) -> None:
