@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from imagegen import renewal, revocation, rotation
+from imagegen import renewal, revocation
 from imagegen.build import LoadedSpec, Options, build_cluster, load_spec
 from imagegen.certificates import (
     Leaf,
@@ -33,6 +33,7 @@ from imagegen.certificates import (
 from imagegen.check import check_path
 from imagegen.errors import ImagegenError
 from imagegen.pki import Pki
+from imagegen.rotation import rotate
 from imagegen.store import Store, Stored
 
 from .conftest import NOW, ROOT, require_program
@@ -93,6 +94,8 @@ class Operation:
     run: Callable[[Place], object]
     first: bool = False
     spec: str = SPEC
+    #: What has been done before, beside the first build.
+    prepare: Callable[[Place], object] = id
     #: Whether it makes no private key but the first build's.
     keeps_keys: bool = True
 
@@ -103,6 +106,17 @@ def _loaded(place: Place) -> LoadedSpec:
 
 def _renew(place: Place, **request: bool) -> None:
     renewal.renew(_loaded(place), place.options, renewal.Request(**request))
+
+
+def _rotate(place: Place, *steps: int) -> None:
+    """Begin a rotation or go on to each of the steps, 4 being its end; again if it is there."""
+    for step in steps:
+        stored = place.stored
+        assert stored is not None
+        rotation = stored.pki.rotation
+        if step < 4 or rotation is not None:
+            go_on = rotation is not None and rotation.step < step
+            rotate(_loaded(place), place.options, None, go_on=go_on, offline=True)
 
 
 def _observe(place: Place, revision: int) -> None:
@@ -117,9 +131,15 @@ OPERATIONS = {
     "certs renew": Operation(_renew),
     "certs renew --new-keys": Operation(lambda p: _renew(p, new_keys=True), keeps_keys=False),
     "certs revoke": Operation(lambda p: revocation.revoke(_loaded(p), p.options, ["backup"])),
-    "certs rotate-ca": Operation(
-        lambda p: rotation.rotate(_loaded(p), p.options, None, offline=True), keeps_keys=False
-    ),
+    "certs rotate-ca": Operation(lambda place: _rotate(place, 1), keeps_keys=False),
+    **{
+        f"certs rotate-ca --next, from step {step}": Operation(
+            lambda place, step=step: _rotate(place, step + 1),
+            prepare=lambda place, step=step: _rotate(place, *range(1, step + 1)),
+            keeps_keys=False,
+        )
+        for step in (1, 2, 3)
+    },
     "what the cluster reported": Operation(lambda place: _observe(place, 7)),
     "a counter raised": Operation(lambda p: [_observe(p, 7), _observe(p, 9)]),
 }
@@ -241,6 +261,7 @@ class Killing:
             self.template.build()
             with self.template.store.locked():
                 self.template.store.observe({"who": "a", "revision": 1})
+            self.operation.prepare(self.template)
         self.operation.run(self.copy("warm"))  # imports, and what is made once
         rehearsal = self.copy("rehearsal")
         log = directory / "log"
