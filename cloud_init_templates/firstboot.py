@@ -1180,6 +1180,8 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=CONFIG)
     arguments = parser.parse_args()
     config = json.loads(arguments.config.read_text())
+    # etcd's user must get at what it installs; apply.sh, which calls it, lets nobody.
+    os.umask(0o022)
     try:
         if arguments.command == "run":
             progress = Progress(config, "address")

@@ -558,9 +558,15 @@ def test_fetch_changes_nothing_that_runs(
         bare.configure(
             install=pins(new, new_version, url=url), state_dir=str(bare.folder / "upgrade"), **state
         )
-        assert bare.lab.spawn(bare.firstboot("fetch"), bare).wait(60) == 0
+        previous = os.umask(0o077)  # apply.sh's
+        try:
+            assert bare.lab.spawn(bare.firstboot("fetch"), bare).wait(60) == 0
+        finally:
+            os.umask(previous)
     assert called(bare) == old_version
-    assert (bare.root / "opt/etcd" / new_version / "etcd").exists()
+    home = bare.root / "opt/etcd" / new_version
+    # etcd's user may run it.
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "etcd")] == [0o755] * 2
     assert bare.result == before
 
 

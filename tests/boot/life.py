@@ -130,6 +130,8 @@ def apply_all(cluster: Cluster, kind: str, order: list[str] | None = None) -> No
         member.machine.agent.write("/root/apply.sh", script)
         done = member.machine.agent.run("/bin/sh", "/root/apply.sh", timeout=LATER_BOOT)
         said = done.stdout + done.stderr
+        if done.returncode:
+            said += member.sh("journalctl --boot --unit etcd --lines 20 --no-pager --output cat")
         require(done.returncode == 0 and ": done" in said, f"{name}: {said}")
 
 
