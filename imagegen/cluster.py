@@ -155,7 +155,8 @@ class Member:
     def listen_client_urls(self) -> tuple[str, ...]:
         """Where it listens for clients: the advertised address, and loopback for its operator."""
         loopback = LOOPBACK[self.client_address.version == 6]
-        return (self.client_url, f"https://{host_in_url(loopback)}:{self.client_port}")
+        urls = (self.client_url, f"https://{host_in_url(loopback)}:{self.client_port}")
+        return tuple(dict.fromkeys(urls))  # a lone member may have no other address
 
     @property
     def advertised_addresses(self) -> tuple[Address, ...]:

@@ -274,7 +274,8 @@ def _guest_files(
 
     hosts = _hosts(cluster, member)
     text = templates.render("hosts.j2", cluster=cluster, member=member, hosts=hosts)
-    _compare("hosts.j2", _parse_hosts(text), {str(a): list(names) for a, names in hosts})
+    lines = {f"{address} {name}": None for address, names in hosts for name in names}
+    _compare("hosts.j2", _parse_hosts(text), lines)
     files.append(_file("/etc/hosts", text, "0644"))
 
     context = {
@@ -578,9 +579,7 @@ def _parse_unit(text: str) -> dict[str, str]:
     return settings
 
 
-def _parse_hosts(text: str) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if words := line.partition("#")[0].split():
-            names.setdefault(words[0], []).extend(words[1:])
-    return names
+def _parse_hosts(text: str) -> dict[str, None]:
+    """Each name with its address; an address may have names from several lines."""
+    lines = (line.partition("#")[0].split() for line in text.splitlines())
+    return {f"{words[0]} {name}": None for words in lines for name in words[1:]}

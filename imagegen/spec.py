@@ -783,6 +783,19 @@ def _check_unique(spec: Spec, reader: Reader) -> None:
             once("user", user.name, ("users", index, "name"), "list each user once")
 
 
+def _check_reachable(spec: Spec, reader: Reader) -> None:
+    """Of several members, each is on a machine of its own."""
+    for path, member in _members(spec) if len(spec.members or ()) > 1 else ():
+        for key in ("address", "peer_address", "client_address"):
+            address = getattr(member, key)
+            if address is not None and address.is_loopback:
+                reader.error(
+                    (*path, key),
+                    f"{address} is a loopback address: no other machine reaches it",
+                    "its address in the network of the members",
+                )
+
+
 #: client/ca.pem and client/client.pem are every cluster's.
 RESERVED_CLIENTS = frozenset({"ca", "client"})
 
@@ -1268,6 +1281,7 @@ def _listed(value: object) -> list[Any]:
 CHECKS: tuple[Callable[[Spec, Reader], None], ...] = (
     _check_size,
     _check_unique,
+    _check_reachable,
     _check_network,
     _check_install,
     _check_etcd,

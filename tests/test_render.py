@@ -384,6 +384,22 @@ def test_hosts_map_every_member_and_none_to_loopback():
     assert yaml.safe_load(documents("icc-etcd").user_data)["manage_etc_hosts"] is False
 
 
+def test_hosts_may_name_the_loopback_address_too():
+    """Beside localhost, by an entry of the spec; a fuzzer found that this was refused."""
+    text = (EXAMPLES / "smallest.yaml").read_text()
+    cluster = make_cluster(text + "hosts: [{address: '::1', names: [here, local]}]\n")
+    credentials = issue_pki(cluster, stored=None, now=NOW).pki
+    node = render_node(cluster, cluster.members[0], credentials, Templates())
+    lines = files_of(node)["/etc/hosts"]["content"].splitlines()
+    assert [line for line in lines if line.startswith("::1 ")][-1] == "::1 here local"
+
+
+def test_a_lone_member_may_have_the_loopback_address_alone():
+    """What etcd listens on it binds once."""
+    cluster = make_cluster("cluster: c\nmembers: [{name: a, address: 127.0.0.1}]\n")
+    assert cluster.members[0].listen_client_urls == ("https://127.0.0.1:2379",)
+
+
 def test_units_pass_systemd(tmp_path):
     """systemd itself has nothing to say about the units."""
     program = require_program("systemd-analyze")

@@ -146,6 +146,10 @@ FAULTS = {
     "quoted number": Fault(
         STATIC.replace("prefix: 24", 'prefix: "24"'), ("network.prefix", "without quotes")
     ),
+    "loopback": Fault(
+        PLAIN.replace("10.0.0.2", "127.0.0.2"),
+        ("members[1].address", "127.0.0.2 is a loopback address", "network of the members"),
+    ),
     "control characters": Fault(
         PLAIN + 'ssh_authorized_keys: ["ssh-ed25519 AAAA \\e[2Jme"]\n',
         ("ssh_authorized_keys[0]", "not an SSH public key"),
