@@ -2,9 +2,9 @@
 
     python -m tests.boot.writer CLIENT-DIRECTORY LOG URL...
 
-Each write is a key of its own. A member that does not answer is passed over
-once, as any client library does; a write that was not acknowledged then is
-counted as failed, and not written again. A line of the log for each write: its
+Each write is a key of its own. What one member does not take another is asked
+to, once, after the time of an election; a write that was not acknowledged then
+is counted as failed, and not written again. A line of the log for each write: its
 number, and how many tries it took, or 0 if none was acknowledged.
 """
 
@@ -27,6 +27,9 @@ from .host import BootError
 PREFIX = "/steady/"
 #: Seconds from one write to the next.
 PACE = 0.25
+#: Seconds from the first try to the second, etcd's election timeout: in between there may be
+#: no leader, of which every member says so at once.
+RETRY_AFTER = 1.0
 #: Seconds; emulated machines need some of them.
 TIMEOUT = 10.0
 
@@ -46,6 +49,8 @@ def main(client: Path, log: Path, urls: Sequence[str]) -> None:
 def _tries(caller: Caller, urls: Sequence[str], number: int) -> int:
     body = {"key": _encoded(f"{PREFIX}{number}"), "value": _encoded(str(number))}
     for tries in (1, 2):
+        if tries == 2:
+            time.sleep(RETRY_AFTER)
         try:
             caller.call(urls[(number + tries) % len(urls)], "/v3/kv/put", body)
         except ImagegenError:
