@@ -385,11 +385,7 @@ def firstboot_config(
     one_key = paths.server_key == paths.peer_key
     keys = [paths.server_key] if one_key else [paths.server_key, paths.peer_key]
     return {
-        "cluster": cluster.name,
-        "cluster_id": hex_id(cluster.cluster_id),
-        "member": member.name,
-        "member_id": hex_id(member.member_id),
-        "instance_id": member.instance_id,
+        **identity_config(cluster, member),
         "addresses": [str(address) for address in member.advertised_addresses],
         "client_url": member.client_url,
         "peer_url": member.peer_url,
@@ -436,6 +432,17 @@ def firstboot_config(
         "finished": guest.finished(member.instance_id),
         "console": guest.CONSOLE,
         "service": "etcd.service",
+    }
+
+
+def identity_config(cluster: Cluster, member: Member) -> dict[str, str]:
+    """Who a member is, as the first-boot program reports it."""
+    return {
+        "cluster": cluster.name,
+        "cluster_id": hex_id(cluster.cluster_id),
+        "member": member.name,
+        "member_id": hex_id(member.member_id),
+        "instance_id": member.instance_id,
     }
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from imagegen import guest
 from imagegen.build import LoadedSpec, Options
 from imagegen.client import Caller, caller_of
-from imagegen.cluster import Cluster, Member, hex_id
+from imagegen.cluster import Cluster, Member
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.etcd_settings import Version
-from imagegen.render import install_config
+from imagegen.render import identity_config, install_config
 from imagegen.renewal import found
 from imagegen.rollout import Delivery, NewRelease, write_deliveries
 from imagegen.spec import Install
@@ -129,11 +129,7 @@ def upgrade_config(cluster: Cluster, member: Member, install: Install) -> dict[s
     """What the first-boot program fetches a release by; its report goes nowhere of its own."""
     folder = f"{guest.STATE_DIRECTORY}/{FOLDER}"
     return {
-        "cluster": cluster.name,
-        "cluster_id": hex_id(cluster.cluster_id),
-        "member": member.name,
-        "member_id": hex_id(member.member_id),
-        "instance_id": member.instance_id,
+        **identity_config(cluster, member),
         "install": install_config(install),
         "owner": guest.ETCD_USER,
         "state_dir": folder,
