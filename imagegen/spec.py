@@ -789,7 +789,7 @@ def _check_reachable(spec: Spec, reader: Reader) -> None:
         for key in ("address", "peer_address", "client_address"):
             address = getattr(member, key)
             if address is not None and address.is_loopback:
-                reader.error(
+                reader.warning(
                     (*path, key),
                     f"{address} is a loopback address: no other machine reaches it",
                     "its address in the network of the members",

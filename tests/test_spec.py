@@ -149,6 +149,7 @@ FAULTS = {
     "loopback": Fault(
         PLAIN.replace("10.0.0.2", "127.0.0.2"),
         ("members[1].address", "127.0.0.2 is a loopback address", "network of the members"),
+        Severity.WARNING,
     ),
     "control characters": Fault(
         PLAIN + 'ssh_authorized_keys: ["ssh-ed25519 AAAA \\e[2Jme"]\n',
