@@ -563,13 +563,13 @@ def _compare(name: str, got: Any, meant: Mapping[str, Any]) -> None:
 def _compare_files(name: str, got: Any, meant: list[dict[str, str]]) -> None:
     if not isinstance(got, list) or not all(isinstance(file, dict) for file in got):
         raise ImagegenError("write_files is no list of files", where=name)
-    places = Counter(file.get("path") for file in got)
+    places = Counter(str(file.get("path")) for file in got)
     for file in meant:
         # Said without the contents, which may be a private key.
-        path = file.get("path")
+        path = str(file.get("path"))
         if file not in got:
             raise ImagegenError(f"write_files: {path} is missing or not what was meant", where=name)
-        if places[path] > sum(other.get("path") == path for other in meant):
+        if places[path] > sum(str(other.get("path")) == path for other in meant):
             raise ImagegenError(f"write_files has {path} twice", where=name)
 
 

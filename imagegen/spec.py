@@ -1265,6 +1265,13 @@ def _check_extra(spec: Spec, reader: Reader) -> None:
             reader.warning(
                 path, "holds a private key", "it travels in user-data wherever that goes"
             )
+    for index, file in enumerate(_listed(extra.get("write_files"))):
+        if not isinstance(file, dict) or not isinstance(file.get("path"), str):
+            reader.error(
+                ("extra_user_data", "write_files", index),
+                "must be a mapping with a path that is text",
+                'such as {path: /etc/motd, content: "..."}',
+            )
     named = {user.name for user in spec.users or () if user}
     for index, user in enumerate(_listed(extra.get("users"))):
         name = user.get("name") if isinstance(user, dict) else user

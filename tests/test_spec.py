@@ -151,6 +151,14 @@ FAULTS = {
         ("members[1].address", "127.0.0.2 is a loopback address", "network of the members"),
         Severity.WARNING,
     ),
+    "a file whose path is a list": Fault(
+        PLAIN + "extra_user_data:\n  write_files:\n    - {path: /a}\n    - path: [[]]\n",
+        ("c.yaml:9:7", "extra_user_data.write_files[1]", "a path that is text"),
+    ),
+    "a file that is none": Fault(
+        PLAIN + "extra_user_data: {write_files: [/a]}\n",
+        ("extra_user_data.write_files[0]", "must be a mapping"),
+    ),
     "control characters": Fault(
         PLAIN + 'ssh_authorized_keys: ["ssh-ed25519 AAAA \\e[2Jme"]\n',
         ("ssh_authorized_keys[0]", "not an SSH public key"),
