@@ -87,4 +87,4 @@ lint: venv  ## format, lint and types
 	  examples/cfssl/*.sh packer/scripts/*.sh tests/boot/*.sh; fi
 
 clean:  ## what this file made, except pki/
-	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -228,7 +228,7 @@ def _extra_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
     """Files of the operator's that would overwrite ours on the member."""
     ours = own_paths(cluster)
     for index, file in enumerate(cluster.spec.extra_user_data.get("write_files", ())):
-        if isinstance(file, dict) and file.get("path") in ours:
+        if file["path"] in ours:
             yield Problem(
                 where=f"{path}: extra_user_data.write_files[{index}]",
                 what=f"{file['path']} is ours to write",

@@ -566,10 +566,10 @@ def _compare_files(name: str, got: Any, meant: list[dict[str, str]]) -> None:
     places = Counter(str(file.get("path")) for file in got)
     for file in meant:
         # Said without the contents, which may be a private key.
-        path = str(file.get("path"))
+        path = file["path"]
         if file not in got:
             raise ImagegenError(f"write_files: {path} is missing or not what was meant", where=name)
-        if places[path] > sum(str(other.get("path")) == path for other in meant):
+        if places[path] > sum(other["path"] == path for other in meant):
             raise ImagegenError(f"write_files has {path} twice", where=name)
 
 
