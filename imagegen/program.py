@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from types import CodeType
 from typing import TypeAlias
@@ -31,7 +31,8 @@ _STRING_OR_COMMENT = re.compile(
 _PART = re.compile(r"^# part (\w+)\b.*\n((?s:.*?))^# end of part \1\n", re.MULTILINE)
 
 
-def without_comments(source: str, *, name: str, parts: Collection[str] = ()) -> str:
+@cache
+def without_comments(source: str, *, name: str, parts: frozenset[str] = frozenset()) -> str:
     """``source`` less its comments, docstrings and repeated blank lines.
 
     What stands between ``# part NAME`` and ``# end of part NAME`` only some
@@ -43,12 +44,7 @@ def without_comments(source: str, *, name: str, parts: Collection[str] = ()) -> 
     Raises:
         ImagegenError: it is no Python.
     """
-    needed = _PART.sub(lambda part: part[2] if part[1] in parts else "", source)
-    return _without_comments(needed, name)
-
-
-@cache
-def _without_comments(source: str, name: str) -> str:
+    source = _PART.sub(lambda part: part[2] if part[1] in parts else "", source)
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:

@@ -269,7 +269,7 @@ def test_the_first_boot_program_is_the_one_that_is_tested():
     """Executable, and the same to Python as the commented source, docstrings apart."""
     file = files_of(documents("icc-etcd"))[guest.PROGRAM]
     source = (TEMPLATES / "firstboot.py").read_text()
-    parts = set(re.findall(r"^# part (\w+)", source, re.MULTILINE))
+    parts = frozenset(re.findall(r"^# part (\w+)", source, re.MULTILINE))
     whole = without_comments(source, name="firstboot.py", parts=parts)
     assert file["permissions"] == "0755"
     assert file["content"].startswith("#!/usr/bin/python3\n# ")
@@ -346,7 +346,7 @@ def test_comments_go_and_code_stays():
     assert without_comments(odd, name="p.py") == odd
     parted = "a = 1\n# part x: why\nb = 2\n# end of part x\nc = 3\n"
     assert without_comments(parted, name="p.py") == "a = 1\nc = 3\n"
-    assert without_comments(parted, name="p.py", parts={"x"}) == "a = 1\nb = 2\nc = 3\n"
+    assert without_comments(parted, name="p.py", parts=frozenset({"x"})) == "a = 1\nb = 2\nc = 3\n"
     with pytest.raises(ImagegenError, match="is no Python"):
         without_comments("def f(:\n", name="p.py")
 
