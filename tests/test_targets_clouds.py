@@ -523,7 +523,7 @@ result = merged(found)
 @pytest.mark.parametrize(
     ("example", "secrets"), [("icc-etcd", "embed"), ("icc-etcd", "split"), ("hardened", "split")]
 )
-def test_ec2_starts_what_the_spec_says(example, secrets, aws, tmp_path):
+def test_ec2_starts_what_the_spec_says(example, secrets, aws, tmp_path, request):
     """By the real CLI: addresses, metadata options, and user-data as the guest will read it."""
     require_program("openssl")
     ec2 = aws_client(aws, "ec2")
@@ -534,6 +534,8 @@ def test_ec2_starts_what_the_spec_says(example, secrets, aws, tmp_path):
     run = run_script(script, aws | place, "--ebs-optimized")
     assert run.returncode == 0, run.stderr
     name = run.stdout.strip()
+    # However this ends: the cloud is the next test's as well.
+    request.addfinalizer(lambda: ec2.terminate_instances(InstanceIds=[name]))
     [reservation] = ec2.describe_instances(InstanceIds=[name])["Reservations"]
     [instance] = reservation["Instances"]
     assert instance["PrivateIpAddress"] == str(plan.address)
@@ -564,7 +566,6 @@ def test_ec2_starts_what_the_spec_says(example, secrets, aws, tmp_path):
     again = run_script(script, aws | place)
     assert again.returncode == 1
     assert f"{plan.name} exists already: {name}" in again.stderr
-    ec2.terminate_instances(InstanceIds=[name])
 
 
 def assert_holds_keys(ebs: Any, snapshot: str, documents: NodeDocuments) -> None:
