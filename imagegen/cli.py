@@ -1,10 +1,9 @@
 """The command line: the one caller of the library that prints, exits and reads the clock.
 
 Whatever a command needs is imported inside it: ``imagegen --help`` and shell
-completion should not wait for cryptography and Jinja.
+completion should not wait for cryptography and Jinja. Annotations are evaluated here
+and in ``commands``: as text, Typer would compile each of them twice in every run.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -219,7 +218,9 @@ def build(
         raise typer.Exit(1)
 
 
-def _start_from(loaded: list[LoadedSpec], options: Options, path: Path | None, bump: int) -> Start:
+def _start_from(
+    loaded: "list[LoadedSpec]", options: "Options", path: Path | None, bump: int
+) -> "Start":
     """The snapshot a new cluster is to begin with."""
     from imagegen.build import Start
     from imagegen.snapshot import read_snapshot
@@ -249,7 +250,7 @@ def _checked_url(url: str | None) -> str | None:
     return url
 
 
-def report_built(built: Built) -> None:
+def report_built(built: "Built") -> None:
     """What was built: notes and warnings to standard error, a table to standard output."""
     from imagegen.cluster import hex_id
 
@@ -276,7 +277,7 @@ def report_built(built: Built) -> None:
     )
 
 
-def next_steps(results: list[Built], options: Options) -> str:
+def next_steps(results: "list[Built]", options: "Options") -> str:
     """What the operator does now."""
     from imagegen import guest
     from imagegen.build import BUNDLE_DISC, secrets_for
@@ -311,7 +312,7 @@ Next:
   Keep {options.pki / one.cluster.name}, and a backup of it: only that cannot be rebuilt."""
 
 
-def snapshot_step(start: Start, built: Built) -> str:
+def snapshot_step(start: "Start", built: "Built") -> str:
     """How the snapshot reaches the members."""
     from imagegen import guest
     from imagegen.snapshot import DISC
@@ -486,7 +487,7 @@ def diff(
         print(f"{output / loaded.spec.cluster}: a build would change nothing")
 
 
-def _change_lines(change: Change, members: str) -> Iterator[str]:
+def _change_lines(change: "Change", members: str) -> Iterator[str]:
     if "\n" in change.after:
         yield f"  {change.what} ({members})"
         yield from (f"    {line}" for line in change.after.splitlines())

@@ -1,7 +1,5 @@
 """``imagegen certs``: the certificates of a running cluster, from now to their end."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
@@ -41,7 +39,7 @@ DirectoryOption = Annotated[
 
 def _loaded(
     spec: Path, *, now: str | None, pki: Path, output: Path = Path("out"), **options: object
-) -> tuple[LoadedSpec, Options]:
+) -> "tuple[LoadedSpec, Options]":
     from imagegen.build import Options, load_specs
 
     chosen = Options(now=parse_now(now), pki=pki, output=output, **options)  # type: ignore[arg-type]  # by their names
@@ -78,7 +76,7 @@ def list_(
     say_problems(problem for item in listed for problem in item.problems())
 
 
-def _table(listed: list[Listed]) -> list[str]:
+def _table(listed: "list[Listed]") -> list[str]:
     rows = [("CERTIFICATE", "COMMON NAME", "ENDS", "DAYS", "SERIAL", "ISSUER", "")]
     for item in listed:
         remarks = []
@@ -162,7 +160,7 @@ def renew(
         _print_how_to_apply(plan, new_keys)
 
 
-def _print_renewal(plan: Renewed, pki: Path, new_keys: bool) -> None:
+def _print_renewal(plan: "Renewed", pki: Path, new_keys: bool) -> None:
     say_problems(plan.warnings)
     for line in plan.signed:
         print(f"sign {line}")
@@ -177,7 +175,7 @@ def _print_renewal(plan: Renewed, pki: Path, new_keys: bool) -> None:
     sys.stdout.flush()
 
 
-def _print_how_to_apply(done: Renewed, new_keys: bool) -> None:
+def _print_how_to_apply(done: "Renewed", new_keys: bool) -> None:
     restart = " restarts etcd, so one member at a time, and" if new_keys else ""
     print(f"""
 Next:
@@ -227,7 +225,7 @@ def revoke(
     _print_how_to_revoke(plan)
 
 
-def _print_revocation(plan: Revoked, clients: list[str]) -> None:
+def _print_revocation(plan: "Revoked", clients: list[str]) -> None:
     say_problems(plan.warnings)
     for name in dict.fromkeys(clients):
         if name in plan.added:
@@ -241,7 +239,7 @@ def _print_revocation(plan: Revoked, clients: list[str]) -> None:
     sys.stdout.flush()
 
 
-def _print_how_to_revoke(plan: Revoked) -> None:
+def _print_how_to_revoke(plan: "Revoked") -> None:
     print(f"""
 Next:
   1. Copy each folder of {plan.directory} to its member, and run there as root:
@@ -307,7 +305,7 @@ def rotate_ca(
         print(f"{plan.directory}: written")
 
 
-def _print_rotation(plan: Rotating, pki: Path) -> None:
+def _print_rotation(plan: "Rotating", pki: Path) -> None:
     from imagegen.rotation import STEPS
 
     say_problems(plan.warnings)

@@ -1,7 +1,5 @@
 """imagegen member: replace, add and remove members of a running cluster."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace as changed
 from pathlib import Path
@@ -155,7 +153,7 @@ def remove(
 def _join(
     spec: Path,
     name: str,
-    options: Options,
+    options: "Options",
     plan: Any,
     dry_run: bool,
     wait: str | None,
@@ -212,13 +210,13 @@ def _join(
 
 
 def _change(
-    store: Store,
-    hands: Hands,
-    view: View,
-    who: Subject,
-    steps: tuple[Step, ...],
-    options: Options,
-    record: Record,
+    store: "Store",
+    hands: "Hands",
+    view: "View",
+    who: "Subject",
+    steps: "tuple[Step, ...]",
+    options: "Options",
+    record: "Record",
 ) -> None:
     """What changes the cluster's list, and its record in the store."""
     from imagegen.cluster import hex_id
@@ -248,12 +246,12 @@ def _change(
 
 
 def _rehearse(
-    loaded: LoadedSpec,
-    options: Options,
-    stored: Stored,
-    view: View,
-    who: Subject,
-    steps: tuple[Step, ...],
+    loaded: "LoadedSpec",
+    options: "Options",
+    stored: "Stored",
+    view: "View",
+    who: "Subject",
+    steps: "tuple[Step, ...]",
 ) -> None:
     """Make all that is to be made once, in memory: what cannot be made is not begun."""
     from imagegen.build import package_members, prepare_from
@@ -277,7 +275,7 @@ def _rehearse(
 
 
 def _promoted(
-    hands: Hands, loaded: LoadedSpec, store: Store, name: str, number: int, seconds: float
+    hands: "Hands", loaded: "LoadedSpec", store: "Store", name: str, number: int, seconds: float
 ) -> bool:
     """Give the member its vote once it has started and caught up; False if it has not in time."""
     from imagegen.cluster import hex_id
@@ -318,7 +316,7 @@ def _promoted(
         time.sleep(2)
 
 
-def _remember_vote(store: Store, who: Subject, options: Options) -> None:
+def _remember_vote(store: "Store", who: "Subject", options: "Options") -> None:
     from imagegen.store import PROMOTED
 
     with store.locked():
@@ -341,7 +339,7 @@ def _options(
     reissue: bool,
     now: str | None,
     passphrase_file: Path | None,
-) -> Options:
+) -> "Options":
     from imagegen.build import Options
     from imagegen.spec import SECRETS
 
@@ -371,7 +369,7 @@ def _id(text: str | None) -> int | None:
         ) from None
 
 
-def stored_in(store: Store) -> Stored:
+def stored_in(store: "Store") -> "Stored":
     """What the store of a running cluster holds; that there is none is an error."""
     stored = store.load()
     if stored is None:
@@ -383,7 +381,7 @@ def stored_in(store: Store) -> Stored:
     return stored
 
 
-def _subject(record: Record, name: str, peer_url: str) -> Subject:
+def _subject(record: "Record", name: str, peer_url: str) -> "Subject":
     from imagegen.membership import Subject
 
     known = record.present.get(name)
@@ -395,7 +393,7 @@ def _subject(record: Record, name: str, peer_url: str) -> Subject:
     )
 
 
-def _subject_of(loaded: LoadedSpec, record: Record, name: str, *, new: bool) -> Subject:
+def _subject_of(loaded: "LoadedSpec", record: "Record", name: str, *, new: bool) -> "Subject":
     """The member as the spec wants it; `replace` is for those in the record, `add` for others."""
     member = next(m for m in _cluster(loaded, record).members if m.name == name)
     known = record.present.get(name)
@@ -418,14 +416,14 @@ def _subject_of(loaded: LoadedSpec, record: Record, name: str, *, new: bool) -> 
     return _subject(record, name, member.peer_url)
 
 
-def _cluster(loaded: LoadedSpec, record: Record) -> Cluster:
+def _cluster(loaded: "LoadedSpec", record: "Record") -> "Cluster":
     from imagegen.cluster import Cluster, Identity
 
     identity = Identity(store_id="", token=record.token, created=record.created)
     return Cluster(spec=loaded.spec, identity=identity)
 
 
-def hands_of(store: Store) -> Hands:
+def hands_of(store: "Store") -> "Hands":
     """The store's client, with a voice and the time to wait."""
     from imagegen.client import caller_of
     from imagegen.membership import Hands
@@ -433,12 +431,12 @@ def hands_of(store: Store) -> Hands:
     return Hands(caller=caller_of(store.path), say=print, sleep=time.sleep)
 
 
-def members_of(loaded: LoadedSpec, record: Record) -> list[Member]:
+def members_of(loaded: "LoadedSpec", record: "Record") -> "list[Member]":
     """The members of the spec that belong to the cluster."""
     return [member for member in _cluster(loaded, record).members if member.name in record.present]
 
 
-def look_at(hands: Hands, loaded: LoadedSpec, record: Record) -> View:
+def look_at(hands: "Hands", loaded: "LoadedSpec", record: "Record") -> "View":
     """The cluster as its members answer."""
     from imagegen.membership import look
 
@@ -466,7 +464,7 @@ def _stamp(instant: Any) -> str:
     return str(instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-def _told(view: View, who: Subject, steps: tuple[Step, ...]) -> list[str]:
+def _told(view: "View", who: "Subject", steps: "tuple[Step, ...]") -> list[str]:
     """The steps in the operator's words."""
     from imagegen.cluster import hex_id
     from imagegen.membership import Act
@@ -489,7 +487,7 @@ def _told(view: View, who: Subject, steps: tuple[Step, ...]) -> list[str]:
     return lines
 
 
-def _show(title: str, lines: list[str], view: View, who: Subject) -> None:
+def _show(title: str, lines: list[str], view: "View", who: "Subject") -> None:
     """The plan, and how much the cluster can bear meanwhile."""
     print(title)
     for number, line in enumerate(lines, 1):

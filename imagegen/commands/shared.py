@@ -1,7 +1,5 @@
 """What commands share: options, the clock, the passphrase, and how problems are said."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

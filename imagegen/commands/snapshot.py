@@ -1,7 +1,5 @@
 """imagegen snapshot: save a cluster's data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``imagegen status``: how the cluster of a spec is, now or once it is well."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -76,14 +74,14 @@ def _now() -> datetime:
     return datetime.now(tz=UTC)
 
 
-def _look(subject: Subject) -> Report:
+def _look(subject: "Subject") -> "Report":
     from imagegen.diagnosis import judge
     from imagegen.status import look
 
     return judge(subject, look(subject, clock=_now), at=_now())
 
 
-def _wait(subject: Subject, seconds: float) -> Report:
+def _wait(subject: "Subject", seconds: float) -> "Report":
     """Look until all is well or the time is over; the last look may end a little after it."""
     end = time.monotonic() + seconds
     if sys.stderr.isatty():
@@ -102,7 +100,7 @@ def _wait(subject: Subject, seconds: float) -> Report:
     return report
 
 
-def _looks(subject: Subject, end: float) -> Iterable[Report]:
+def _looks(subject: "Subject", end: float) -> "Iterable[Report]":
     while True:
         report = _look(subject)
         yield report
@@ -111,14 +109,14 @@ def _looks(subject: Subject, end: float) -> Iterable[Report]:
         time.sleep(ASK_EVERY)
 
 
-def _line(report: Report) -> str:
+def _line(report: "Report") -> str:
     """The state of everything, in one line."""
     states = ", ".join(f"{one.member.name} {report.state_of(one)}" for one in report.looks)
     kinds = ", ".join(dict.fromkeys(finding.kind for finding in report.findings))
     return f"{report.subject.cluster.name}: {states}; {kinds or 'healthy'}"
 
 
-def _show(report: Report) -> None:
+def _show(report: "Report") -> None:
     """The table and the verdict to standard output."""
     from imagegen.cluster import hex_id
 
@@ -140,7 +138,7 @@ def _show(report: Report) -> None:
     say_problems(report.findings, file=sys.stdout)
 
 
-def _table(report: Report) -> Table:
+def _table(report: "Report") -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -150,14 +148,14 @@ def _table(report: Report) -> Table:
     return shown
 
 
-def _title(report: Report) -> str:
+def _title(report: "Report") -> str:
     errors = len(report.findings)
     return f"{report.subject.cluster.name} at {report.at:%H:%M:%SZ}: " + (
         f"{errors} problems" if errors else "healthy"
     )
 
 
-def table(report: Report) -> Iterable[tuple[str, ...]]:
+def table(report: "Report") -> Iterable[tuple[str, ...]]:
     """One row a member, in the order of ``COLUMNS``; days left of server and peer certificate."""
     from imagegen.cluster import hex_id
     from imagegen.diagnosis import size_text

@@ -1,7 +1,5 @@
 """``imagegen upgrade``: another release for a running cluster."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +51,7 @@ def upgrade(
     _print_how_to_apply(plan)
 
 
-def _print(plan: Upgrade) -> None:
+def _print(plan: "Upgrade") -> None:
     say_problems(plan.warnings)
     print(f"to etcd {plan.version}; the cluster is at {plan.cluster_version.branch}")
     for name in plan.order:
@@ -62,7 +60,7 @@ def _print(plan: Upgrade) -> None:
     sys.stdout.flush()
 
 
-def _print_how_to_apply(plan: Upgrade) -> None:
+def _print_how_to_apply(plan: "Upgrade") -> None:
     disc = ""
     if plan.cluster.spec.install.mode == "bundle":
         disc = "\n     First attach its new seed, or bundle.iso: imagegen build --force."
