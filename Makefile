@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help venv demo test test-crashes test-etcd fuzz fuzz-short bench boot-test \
-  boot-test-full packer-test lint clean
+  boot-test-full packer-test lint audit clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -85,6 +85,12 @@ lint: venv  ## format, lint and types
 	$(BIN)/mypy cloud_init_templates/firstboot.py
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools \
 	  examples/cfssl/*.sh packer/scripts/*.sh tests/boot/*.sh; fi
+
+# pip-audit in an environment of its own: imagegen does not depend on it.
+audit: venv  ## known vulnerabilities in what imagegen depends on; needs PyPI's advisories
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --strict .
 
 clean:  ## what this file made, except pki/
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
