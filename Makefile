@@ -51,14 +51,20 @@ packer-test: venv  ## build a golden image with Packer, and boot three members f
 	$(BOOT) golden
 
 # Each of its parts takes less than half an hour on two cores without KVM.
-PARTS := $(foreach part,drills scenarios payloads install faults upgrade life golden,boot-$(part)-trixie boot-$(part)-bookworm)
+PARTS := $(foreach part,drills losses scenarios disks payloads install faults upgrade life golden,boot-$(part)-trixie boot-$(part)-bookworm)
 boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
 
 boot-drills-%: venv
-	$(BOOT) --release $* form refusals reboot detached minority majority wiped wiped-alone
+	$(BOOT) --release $* form refusals reboot detached minority majority
+
+boot-losses-%: venv
+	$(BOOT) --release $* form wiped wiped-alone
 
 boot-scenarios-%: venv
-	$(BOOT) --release $* attachments source-down data-disk scrub
+	$(BOOT) --release $* attachments source-down
+
+boot-disks-%: venv
+	$(BOOT) --release $* data-disk scrub
 
 boot-payloads-%: venv
 	$(BOOT) --release $* split external http
