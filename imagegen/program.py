@@ -71,7 +71,7 @@ def without_comments(source: str, *, name: str, parts: frozenset[str] = frozense
             lines[first] = " " * node.body[0].col_offset + "pass\n"
     result = _joined(lines.values())
     try:
-        same = _compiled(result) == _compiled(_without_docstrings(tree))
+        same = _compiled(ast.parse(result)) == _compiled(_without_docstrings(tree))
     except (SyntaxError, ValueError):
         same = False
     return result if same else source
@@ -82,14 +82,19 @@ def _less_comment(found: re.Match[str]) -> str:
     return "" if found["comment"] and not interpreter else found[0]
 
 
-def _with_docstring(scope: ast.AST) -> Iterator[Scope]:
-    """The scopes that begin with a docstring; only statements hold others."""
-    if isinstance(scope, Scope) and ast.get_docstring(scope, clean=False) is not None:
-        yield scope
+def _scopes(node: ast.AST) -> Iterator[Scope]:
+    """The scopes in it, itself included; only statements hold others."""
+    if isinstance(node, Scope):
+        yield node
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-        inner = getattr(scope, field, ())
-        for node in inner if isinstance(inner, list) else ():
-            yield from _with_docstring(node)
+        inner = getattr(node, field, ())
+        for statement in inner if isinstance(inner, list) else ():
+            yield from _scopes(statement)
+
+
+def _with_docstring(tree: ast.Module) -> Iterator[Scope]:
+    """The scopes that begin with a docstring."""
+    return (node for node in _scopes(tree) if ast.get_docstring(node, clean=False) is not None)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -98,9 +103,15 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def _compiled(program: str | ast.Module) -> CodeType:
+def _compiled(tree: ast.Module) -> CodeType:
     """What Python makes of a program, the places of its lines apart."""
-    return _placeless(compile(program, "", "exec", dont_inherit=True))
+    for node in _scopes(tree):
+        if isinstance(node, ast.ClassDef):
+            # From Python 3.13 on a class holds the number of its first line.
+            places: list[ast.stmt | ast.expr] = [node, *node.decorator_list]
+            for place in places:
+                place.lineno = 1
+    return _placeless(compile(tree, "", "exec", dont_inherit=True))
 
 
 def _placeless(code: CodeType) -> CodeType:
