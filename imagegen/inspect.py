@@ -440,7 +440,8 @@ def _mapping(files: Mapping[str, bytes], name: str, effect: str, found: _Finding
 
 def _check_line_ends(name: str, content: bytes, found: _Findings) -> None:
     """Warn of what cloud-init passes over, but nothing of ours writes."""
-    if b"\r\n" in content[:4096]:
+    start = content[:4096]
+    if b"\r\n" in start and b"\0" not in start:  # else it is no text, and has no lines
         found.warn(
             name,
             "its lines end in CR LF: an editor or git has changed it",
