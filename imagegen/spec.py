@@ -47,7 +47,7 @@ from imagegen.fields import (
     compose,
     setting,
 )
-from imagegen.versions import corrupts, parse_release
+from imagegen.versions import EXAMPLE_RELEASE, corrupts, parse_release
 
 #: The etcd each supported release ships, which decides what settings it knows
 #: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3).
@@ -268,7 +268,7 @@ class Release:
             what="a release of etcd",
             pattern=r"3\.[0-9]+\.[0-9]+",
             parse=lambda text: str(parse_release(text)),
-            hint='all three numbers, quoted, such as "3.5.33"',
+            hint=f'all three numbers, quoted, such as "{EXAMPLE_RELEASE}"',
         ),
         "Its version.",
     )
@@ -308,8 +308,8 @@ class BundledFile:
             what="a release archive or a package",
             pattern=r"[^\x00-\x1f\x7f]+",
             parse=_bundled,
-            hint="etcd-v3.5.33-linux-amd64.tar.gz or NAME_VERSION_ARCHITECTURE.deb, as they are "
-            "published",
+            hint=f"etcd-v{EXAMPLE_RELEASE}-linux-amd64.tar.gz or NAME_VERSION_ARCHITECTURE.deb, "
+            "as they are published",
         ),
         "The file, relative to the spec.",
     )

@@ -651,6 +651,20 @@ def test_init_makes_a_spec_that_builds(tmp_path):
     assert yaml.safe_load(shown.out)["cluster"] == "icc-etcd"
 
 
+def test_each_install_that_init_shows_builds_when_uncommented(tmp_path):
+    """With the digest that `imagegen pin` would print, and nothing else changed."""
+    text = Run("init", "-o", "-", cwd=tmp_path).out
+    sections = re.findall(r"^# install:\n(?:#   .*\n)+", text, re.MULTILINE)
+    modes = []
+    for section in sections:
+        shown = re.sub("^# ", "", section, flags=re.MULTILINE).replace('"..."', f'"{"0a" * 32}"')
+        (tmp_path / "c.yaml").write_text(text.replace(section, shown))
+        done = Run("check", "c.yaml", cwd=tmp_path)
+        assert done.status == 0, done.err
+        modes.append(yaml.safe_load(shown)["install"].get("mode", "package"))
+    assert modes == ["release", "package"]
+
+
 def test_schema_is_json(tmp_path):
     """For editors, on standard output."""
     assert json.loads(Run("schema", cwd=tmp_path).out)["properties"]["cluster"]
