@@ -50,10 +50,12 @@ from imagegen.fields import (
 from imagegen.versions import EXAMPLE_RELEASE, corrupts, parse_release
 
 #: The etcd each supported release ships, which decides what settings it knows
-#: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3).
+#: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3). Debian 14 is what
+#: testing is now: it may yet get a newer etcd, which `etcd.version` then says.
 DISTRIBUTIONS: Mapping[str, str] = {
     "debian-12": "3.4.23",
     "debian-13": "3.5.16",
+    "debian-14": "3.5.30",
     "ubuntu-24.04": "3.4.30",
     "ubuntu-25.10": "3.5.16",
     "ubuntu-26.04": "3.5.16",
