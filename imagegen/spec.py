@@ -60,6 +60,11 @@ DISTRIBUTIONS: Mapping[str, str] = {
     "ubuntu-25.10": "3.5.16",
     "ubuntu-26.04": "3.5.16",
 }
+#: Where a distribution says which fixes its packages of etcd have.
+TRACKERS: Mapping[str, str] = {
+    "debian": "https://security-tracker.debian.org/tracker/source-package/etcd",
+    "ubuntu": "https://ubuntu.com/security/cves?package=etcd",
+}
 #: Releases whose etcd is too old for us, so that the message can say so.
 TOO_OLD: Mapping[str, str] = {
     "debian-11": "3.3.25",
@@ -413,6 +418,12 @@ class Install:
             return tuple(file.package for file in self.bundled if file.package)
         return tuple(filter(None, self.packages or ())) if self.mode == "package" else ()
 
+    @property
+    def pinned_etcd(self) -> str | None:
+        """The version of the package that brings etcd, where it is pinned."""
+        pinned = dict(package.split("=", 1) for package in self.pinned_packages if "=" in package)
+        return pinned.get("etcd-server")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDisk:
@@ -671,11 +682,26 @@ class Spec:
             return self.etcd.version
         if self.install.release_version:
             return Version.parse(self.install.release_version)
-        for package in self.install.pinned_packages:
-            name, _, version = package.partition("=")
-            if name == "etcd-server" and version:
-                return Version.parse(version)
+        if pinned := self.install.pinned_etcd:
+            return Version.parse(pinned)
         return Version.parse(DISTRIBUTIONS.get(self.distribution or "", DISTRIBUTIONS["debian-12"]))
+
+    @property
+    def etcd_release(self) -> Version | None:
+        """The etcd the members get, to the patch level; None where the spec leaves that open."""
+        if self.etcd.version and not self.install.release_version:
+            # "3.6" and "3.6.0" are read alike.
+            return self.etcd.version if self.etcd.version.patch else None
+        known = self.install.release_version or self.install.pinned_etcd
+        return self.etcd_version if known or self.distribution in DISTRIBUTIONS else None
+
+    @property
+    def package_tracker(self) -> str | None:
+        """Where to see which fixes the members' package of etcd has; None for a release."""
+        if self.install.release_version:
+            return None
+        family = (self.distribution or "").partition("-")[0]
+        return TRACKERS.get(family, "the distribution's security tracker")
 
 
 def parse_spec(text: str, *, source: str) -> tuple[Spec, tuple[Problem, ...]]:
