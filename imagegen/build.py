@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from imagegen import guest, payload
+from imagegen.advisories import release_problems
 from imagegen.cluster import Cluster, Identity, Member, Restored, hex_id
 from imagegen.diff import Change, member_changes, removed_members
 from imagegen.errors import ImagegenError, Problem, raise_errors
@@ -245,6 +246,20 @@ def _settings_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
             yield replace(problem, where=f"{path}: {problem.where}")
 
 
+def etcd_problems(loaded: LoadedSpec, now: datetime) -> Iterator[Problem]:
+    """What there is to know of the etcd that the spec has the members run, if it says which."""
+    spec = loaded.spec
+    if version := spec.etcd_release:
+        setting = "release.version" if spec.install.mode == "release" else spec.install.mode
+        yield from release_problems(
+            version,
+            now=now,
+            where=f"{loaded.path}: install.{setting}",
+            tracker=spec.package_tracker,
+            settings=spec.etcd.settings,
+        )
+
+
 def prepare(loaded: LoadedSpec, options: Options) -> Prepared:
     """Give a cluster its identity and keys: from its store, made where missing, and kept.
 
@@ -344,7 +359,8 @@ def build_cluster(loaded: LoadedSpec, options: Options) -> Built:
     store = Store(options.pki, loaded.spec.cluster)
     # Held to the end: of two builds at once, the second sees what the first has built.
     with store.locked():
-        return _build_prepared(_prepared_in(store, loaded, options), options, templates)
+        built = _build_prepared(_prepared_in(store, loaded, options), options, templates)
+    return replace(built, warnings=(*built.warnings, *etcd_problems(loaded, options.now)))
 
 
 def _build_prepared(prepared: Prepared, options: Options, templates: Templates) -> Built:

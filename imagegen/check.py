@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from imagegen import guest
-from imagegen.build import load_spec
+from imagegen.build import etcd_problems, load_spec
 from imagegen.certificates import (
     Address,
     Credential,
@@ -73,7 +73,8 @@ def check_path(path: Path, *, now: datetime) -> list[Problem]:
     if is_image:
         return check_image(path, now=now)
     try:
-        return list(load_spec(path, now=now).warnings)
+        loaded = load_spec(path, now=now)
+        return [*loaded.warnings, *etcd_problems(loaded, now)]
     except ImagegenError as error:
         return list(error.problems)
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -203,6 +203,7 @@ def build(
     warn_in_work_tree(options.output, options.pki)
     failed = 0
     results = []
+    told: set[Problem] = set()
     building = build_fleet(loaded, options, jobs=jobs)
     for result in with_progress(building, len(loaded), "clusters"):
         if isinstance(result, Failed):
@@ -210,7 +211,8 @@ def build(
             print(f"{result.path}: not built", file=sys.stderr)
             say_problems(result.error.problems)
         else:
-            report_built(result)
+            report_built(result, told)
+            told.update(result.warnings)
             results.append(result)
     if results:
         print(next_steps(results, options))
@@ -250,11 +252,14 @@ def _checked_url(url: str | None) -> str | None:
     return url
 
 
-def report_built(built: "Built") -> None:
-    """What was built: notes and warnings to standard error, a table to standard output."""
+def report_built(built: "Built", told: Collection[Problem]) -> None:
+    """What was built: notes and warnings to standard error, a table to standard output.
+
+    What was told of an earlier cluster and names no place is the same for this one.
+    """
     from imagegen.cluster import hex_id
 
-    say_problems(built.warnings)
+    say_problems(problem for problem in built.warnings if problem not in told)
     for note in built.notes:
         print(f"note: {note}", file=sys.stderr)
     cluster, changes = built.cluster, built.changes
@@ -436,7 +441,7 @@ def check(
     problems = check_path(path, now=parse_now(now))
     say_problems(problems)
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    warnings = len(problems) - errors
+    warnings = sum(problem.severity is Severity.WARNING for problem in problems)
     print(f"{path}: {errors} errors, {warnings} warnings")
     if errors or (strict and warnings):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from typing import Any
 from cryptography import x509
 
 from imagegen import guest
+from imagegen.advisories import release_problems
 from imagegen.certificates import BACKDATED, Leaf, Role, certificates_in, check_leaf
 from imagegen.client import ListedMember
 from imagegen.cluster import Cluster, Member, cluster_id, hex_id, member_id
@@ -49,6 +50,16 @@ class Finding(Problem):
 
     kind: str
 
+    def to_json(self) -> dict[str, str]:
+        """All of it for scripts."""
+        return {
+            "kind": self.kind,
+            "severity": str(self.severity),
+            "where": self.where,
+            "what": self.what,
+            "hint": self.hint,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quorum:
@@ -78,8 +89,17 @@ class Report:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """All that is wrong, errors first, each once."""
-        found = dict.fromkeys(_Judging(self).run())
+        found = [one for one in self._judged if one.severity is not Severity.NOTE]
         return tuple(sorted(found, key=lambda finding: finding.severity is Severity.WARNING))
+
+    @cached_property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth knowing and not wrong, each once."""
+        return tuple(one for one in self._judged if one.severity is Severity.NOTE)
+
+    @cached_property
+    def _judged(self) -> tuple[Finding, ...]:
+        return tuple(dict.fromkeys(_Judging(self).run()))
 
     @property
     def healthy(self) -> bool:
@@ -197,16 +217,8 @@ class Report:
             },
             "highest": {"before": self.seen_before, "now": self.seen_now},
             "members": [self._member_json(one) for one in self.looks],
-            "problems": [
-                {
-                    "kind": finding.kind,
-                    "severity": str(finding.severity),
-                    "where": finding.where,
-                    "what": finding.what,
-                    "hint": finding.hint,
-                }
-                for finding in self.findings
-            ],
+            "problems": [finding.to_json() for finding in self.findings],
+            "notes": [finding.to_json() for finding in self.notes],
         }
 
     def _member_json(self, one: Look) -> dict[str, Any]:
@@ -696,6 +708,21 @@ class _Judging:
             if corrupts(version):
                 what = f"runs etcd {version}, which corrupts data under load"
                 yield _error("versions", name, what, "upgrade it to 3.5.3 or newer")
+        for version in sorted(set(running.values())):
+            for problem in release_problems(
+                version,
+                now=self.report.at,
+                where=", ".join(name for name, one in running.items() if one == version),
+                tracker=self.cluster.spec.package_tracker,
+                settings=self.cluster.spec.etcd.settings,
+            ):
+                yield Finding(
+                    kind="etcd-release",
+                    where=problem.where,
+                    what=problem.what,
+                    hint=problem.hint,
+                    severity=problem.severity,
+                )
 
 
 _ROOM = (

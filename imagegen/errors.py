@@ -12,10 +12,13 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """Whether a problem stops the work (error) or is only worth knowing (warning)."""
+    """Whether a problem stops the work (error), asks for something to be done (warning), or is
+    only worth knowing (note), which no ``--strict`` minds.
+    """
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

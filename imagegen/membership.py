@@ -372,9 +372,10 @@ def version_problems(spec: Spec, view: View) -> Iterator[Problem]:
     A spec need not say; then nothing is known, and nobody is held up.
     """
     new = spec.etcd_version
-    pinned = any(package.startswith("etcd-server=") for package in spec.install.pinned_packages)
-    known = spec.etcd.version or spec.install.release_version or spec.distribution or pinned
-    if not known:
+    install = spec.install
+    if not (
+        spec.etcd.version or install.release_version or install.pinned_etcd or spec.distribution
+    ):
         return
     if corrupts(new):
         # The spec takes no such release, so it is a branch, "3.5".

@@ -19,6 +19,7 @@ from pathlib import Path
 from imagegen.errors import ImagegenError, Problem, raise_errors
 from imagegen.seed import DISC_LIMIT
 from imagegen.spec import ARCHIVE_NAME, PACKAGE_NAME, Spec
+from imagegen.versions import EXAMPLE_RELEASE
 
 #: ``e_machine`` of an ELF header (elf.h).
 MACHINES = {62: "amd64", 183: "arm64"}
@@ -49,7 +50,8 @@ def pin(path: Path) -> Pinned:
         raise ImagegenError(
             "is called neither like an upstream archive nor like a package",
             where=str(path),
-            hint="such as etcd-v3.5.33-linux-amd64.tar.gz, etcd-server_3.5.16-4_amd64.deb",
+            hint=f"such as etcd-v{EXAMPLE_RELEASE}-linux-amd64.tar.gz, "
+            "etcd-server_3.5.16-4_amd64.deb",
         )
     digest = digest_of(path)
     if archive:

@@ -12,7 +12,7 @@ restarted. Peers are not affected, for the peer port has a list of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +20,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from imagegen.advisories import CRL_IGNORED, first_with
 from imagegen.build import LoadedSpec, Options
 from imagegen.certificates import certificates_in, revoked_in
 from imagegen.cluster import Cluster
-from imagegen.errors import ImagegenError, Problem, raise_errors
+from imagegen.errors import ImagegenError, Problem, Severity, raise_errors
 from imagegen.pki import CertificateAuthority, Pki, Signer, digest_for
 from imagegen.renewal import clients_of, found
 from imagegen.rollout import Delivery, revocation_list, write_deliveries
+from imagegen.spec import Spec
 from imagegen.store import Store, Stored, identity_for
 from imagegen.templates import Templates
 
@@ -135,9 +137,26 @@ def _revoked(
         pki=pki,
         added=added,
         length=len(revoked_in(pki.crl_pem)),
-        warnings=(*loaded.warnings, *stored.warnings),
+        warnings=(*loaded.warnings, *stored.warnings, *_without_effect(spec)),
         directory=options.output / cluster.name / FOLDER,
     )
+
+
+def _without_effect(spec: Spec) -> Iterator[Problem]:
+    """That the members' etcd lets revoked clients in all the same."""
+    version = spec.etcd_version
+    if CRL_IGNORED.concerns(version, spec.etcd.settings):
+        first = first_with([CRL_IGNORED], version)
+        # A branch alone, "3.6", leaves open whether its members have the fix.
+        which = f"etcd {version}" if spec.etcd_release else f"etcd {version.branch} before {first}"
+        unless = ", unless its package has the fix" if spec.package_tracker else ""
+        yield Problem(
+            where=CRL_IGNORED.setting,
+            what=f"with it, {which} ignores the list at the port for gRPC "
+            f"({CRL_IGNORED.name}): the revocation has no effect there{unless}",
+            hint=f"run etcd {first} or newer, or take the setting off every member",
+            severity=Severity.WARNING,
+        )
 
 
 def sign_crl(

@@ -47,16 +47,23 @@ from imagegen.fields import (
     compose,
     setting,
 )
-from imagegen.versions import corrupts, parse_release
+from imagegen.versions import EXAMPLE_RELEASE, corrupts, parse_release
 
 #: The etcd each supported release ships, which decides what settings it knows
-#: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3).
+#: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3). Debian 14 is what
+#: testing is now: it may yet get a newer etcd, which `etcd.version` then says.
 DISTRIBUTIONS: Mapping[str, str] = {
     "debian-12": "3.4.23",
     "debian-13": "3.5.16",
+    "debian-14": "3.5.30",
     "ubuntu-24.04": "3.4.30",
     "ubuntu-25.10": "3.5.16",
     "ubuntu-26.04": "3.5.16",
+}
+#: Where a distribution says which fixes its packages of etcd have.
+TRACKERS: Mapping[str, str] = {
+    "debian": "https://security-tracker.debian.org/tracker/source-package/etcd",
+    "ubuntu": "https://ubuntu.com/security/cves?package=etcd",
 }
 #: Releases whose etcd is too old for us, so that the message can say so.
 TOO_OLD: Mapping[str, str] = {
@@ -268,7 +275,7 @@ class Release:
             what="a release of etcd",
             pattern=r"3\.[0-9]+\.[0-9]+",
             parse=lambda text: str(parse_release(text)),
-            hint='all three numbers, quoted, such as "3.5.33"',
+            hint=f'all three numbers, quoted, such as "{EXAMPLE_RELEASE}"',
         ),
         "Its version.",
     )
@@ -308,8 +315,8 @@ class BundledFile:
             what="a release archive or a package",
             pattern=r"[^\x00-\x1f\x7f]+",
             parse=_bundled,
-            hint="etcd-v3.5.33-linux-amd64.tar.gz or NAME_VERSION_ARCHITECTURE.deb, as they are "
-            "published",
+            hint=f"etcd-v{EXAMPLE_RELEASE}-linux-amd64.tar.gz or NAME_VERSION_ARCHITECTURE.deb, "
+            "as they are published",
         ),
         "The file, relative to the spec.",
     )
@@ -410,6 +417,12 @@ class Install:
         if self.mode == "bundle":
             return tuple(file.package for file in self.bundled if file.package)
         return tuple(filter(None, self.packages or ())) if self.mode == "package" else ()
+
+    @property
+    def pinned_etcd(self) -> str | None:
+        """The version of the package that brings etcd, where it is pinned."""
+        pinned = dict(package.split("=", 1) for package in self.pinned_packages if "=" in package)
+        return pinned.get("etcd-server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -669,11 +682,26 @@ class Spec:
             return self.etcd.version
         if self.install.release_version:
             return Version.parse(self.install.release_version)
-        for package in self.install.pinned_packages:
-            name, _, version = package.partition("=")
-            if name == "etcd-server" and version:
-                return Version.parse(version)
+        if pinned := self.install.pinned_etcd:
+            return Version.parse(pinned)
         return Version.parse(DISTRIBUTIONS.get(self.distribution or "", DISTRIBUTIONS["debian-12"]))
+
+    @property
+    def etcd_release(self) -> Version | None:
+        """The etcd the members get, to the patch level; None where the spec leaves that open."""
+        if self.etcd.version and not self.install.release_version:
+            # "3.6" and "3.6.0" are read alike.
+            return self.etcd.version if self.etcd.version.patch else None
+        known = self.install.release_version or self.install.pinned_etcd
+        return self.etcd_version if known or self.distribution in DISTRIBUTIONS else None
+
+    @property
+    def package_tracker(self) -> str | None:
+        """Where to see which fixes the members' package of etcd has; None for a release."""
+        if self.install.release_version:
+            return None
+        family = (self.distribution or "").partition("-")[0]
+        return TRACKERS.get(family, "the distribution's security tracker")
 
 
 def parse_spec(text: str, *, source: str) -> tuple[Spec, tuple[Problem, ...]]:

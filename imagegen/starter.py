@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from imagegen.errors import ImagegenError
 from imagegen.fields import parse_address
 from imagegen.spec import parse_spec
+from imagegen.versions import EXAMPLE_RELEASE
 
 
 def starter_spec(*, cluster: str, members: int, first_address: str) -> str:
@@ -38,7 +39,11 @@ def starter_spec(*, cluster: str, members: int, first_address: str) -> str:
         for index, address in enumerate(addresses, start=1)
     ]
     text = _TEXT.format(
-        cluster=cluster, members="".join(blocks), prefix=prefix, gateway=_quoted(str(gateway))
+        cluster=cluster,
+        members="".join(blocks),
+        prefix=prefix,
+        gateway=_quoted(str(gateway)),
+        release=EXAMPLE_RELEASE,
     )
     parse_spec(text, source="imagegen init")  # --cluster may be no host name, for one
     return text
@@ -73,9 +78,23 @@ network:
   # dns: [10.240.0.1]
   # mtu: 1500
 
-# What the machines run; it decides which etcd, and so which settings, they have.
+# What the machines run. Its own package of etcd is installed unless `install` says
+# otherwise: Debian 13's is 3.5.16, which Debian alone maintains.
 distribution: debian-13
 
+# Or a release that etcd's own project maintains. It costs you three things: fetch its
+# archives once and pin them (`imagegen pin etcd-v{release}-linux-*.tar.gz` prints this
+# section), keep a web server the members can reach, and bring every later patch release
+# to the members yourself (`imagegen upgrade`); apt no longer does.
+# install:
+#   mode: release
+#   release:
+#     version: "{release}"
+#     sha256:
+#       amd64: "..."
+#     url: http://mirror.example.org/etcd-v{{version}}-linux-{{architecture}}.tar.gz
+
+# Or the distribution's package from a mirror near the members.
 # install:
 #   apt:
 #     mirror: http://mirror.example.org/debian

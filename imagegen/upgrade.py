@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen import guest
-from imagegen.build import LoadedSpec, Options
+from imagegen.build import LoadedSpec, Options, etcd_problems
 from imagegen.client import Caller, caller_of
 from imagegen.cluster import Cluster, Member
 from imagegen.errors import ImagegenError, Problem, raise_errors
@@ -83,7 +83,7 @@ def upgrade(
         cluster_version=at,
         order=tuple(sorted(names, key=lambda name: (name == leader, names.index(name)))),
         leader=leader,
-        warnings=(*loaded.warnings, *stored.warnings),
+        warnings=(*loaded.warnings, *stored.warnings, *etcd_problems(loaded, options.now)),
         directory=directory or options.output / cluster.name / FOLDER,
     )
     announce(plan)

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from imagegen.etcd_settings import Version
 
+#: What hints and the commented spec show: a release of the newest line of upstream's.
+EXAMPLE_RELEASE = "3.7.3"
+
 #: Under load these lose data without a word (CHANGELOG-3.5, etcd-io/etcd#13766).
 CORRUPTING = (Version(3, 5, 0), Version(3, 5, 2))
 

@@ -49,6 +49,12 @@ def real_archive(folder: Path, minor: str) -> tuple[Path, str]:
     return archive(folder, version, {n: p.read_bytes() for n, p in paths.items()}), version
 
 
+def install_section(version: str) -> str:
+    """What a spec says to have a release installed; no archive has that digest."""
+    archive = f"{{version: {version}, sha256: {{amd64: {'a' * 64}}}}}"
+    return f"install: {{mode: release, release: {archive}}}\n"
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -39,6 +39,7 @@ from imagegen.seed import build_image, build_seed, read_seed
 from imagegen.store import Store
 
 from .conftest import EXAMPLES, NOW, make_cluster
+from .releases import install_section
 
 SPEC = """\
 cluster: c
@@ -782,6 +783,39 @@ def test_what_a_killed_build_left_is_found(trees: dict[str, Path], tmp_path: Pat
     [problem] = check_output(tmp_path / "out", now=NOW)
     assert problem.where.endswith(".c.partial")
     assert "interrupted" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("install", "said"),
+    [
+        ("", []),
+        ("distribution: debian-13\n", [("note", "", "a distribution's 3.5.16")]),
+        ("distribution: debian-12\n", [("note", "", "a distribution's 3.4.23")]),
+        # A branch alone leaves open which fixes the members have.
+        ("etcd: {version: '3.6'}\n", []),
+        ("etcd: {version: 3.6.8}\n", [("note", "", "a distribution's 3.6.8")]),
+        ("install: {packages: [etcd-server=3.5.30-1]}\n", [("note", "", "3.5.30")]),
+        ("distribution: debian-13\ninstall: {mode: preinstalled}\n", [("note", "", "3.5.16")]),
+        (install_section("3.6.14"), []),
+        (install_section("3.6.13"), [("warning", "install.release.version", "3.6.14")]),
+        (
+            install_section("3.4.45"),
+            [
+                ("warning", "install.release.version", "3.5.33"),
+                ("warning", "install.release.version", "no support"),
+            ],
+        ),
+    ],
+)
+def test_what_upstream_has_fixed_since(install, said, tmp_path):
+    """Of a release exactly, at its place; of a package, where to look it up."""
+    path = tmp_path / "c.yaml"
+    path.write_text(SPEC + install)
+    problems = check_path(path, now=NOW)
+    assert [(str(p.severity), p.where.removeprefix(f"{path}: ")) for p in problems] == [
+        (severity, place) for severity, place, _ in said
+    ]
+    assert all(words in p.what for p, (_, _, words) in zip(problems, said, strict=True))
 
 
 CLEAN = {

@@ -23,6 +23,7 @@ from imagegen.certificates import private_key_in
 from imagegen.seed import read_seed
 
 from .conftest import EXAMPLES, require_program
+from .releases import install_section
 
 LAB = EXAMPLES / "icc-etcd.yaml"
 KEY = "PRIVATE KEY-----"
@@ -587,6 +588,39 @@ def test_clean_artifacts_have_no_problem(built):
         assert not run.err
 
 
+def test_no_note_fails_a_strict_check(tmp_path):
+    """A package and a list that is years old: worth knowing, and nobody's mistake."""
+    (tmp_path / "c.yaml").write_text(spec_of("one") + "distribution: debian-12\n")
+    run = Run("check", "c.yaml", "--strict", "--now", "2036-01-01T00:00:00Z", cwd=tmp_path)
+    assert (run.status, run.out) == (0, "c.yaml: 0 errors, 0 warnings\n")
+    notes = [line for line in run.err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2
+    assert "a distribution's 3.4.23" in notes[0]
+    assert "days ago" in notes[1]
+
+
+def test_a_fleet_is_told_once_what_is_the_same_for_all(tmp_path):
+    """Of a package; of a release each cluster that has it is named."""
+    release = install_section("3.6.8")
+    for name, more in {
+        "one": "distribution: debian-13\n",
+        "two": "distribution: debian-13\n",
+        "three": release,
+        "four": release,
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(spec_of(name) + more)
+    run = Run("build", *sorted(tmp_path.glob("*.yaml")), cwd=tmp_path)
+    assert run.status == 0, run.err
+    assert run.err.count("a distribution's 3.5.16") == 1
+    for name in ("three", "four"):
+        assert run.err.count(f"{name}.yaml: install.release.version: etcd 3.6.8 lacks") == 1
+
+
+def spec_of(name: str) -> str:
+    members = "".join(f"  - {{name: {name}-{n}, address: 10.0.0.{n}}}\n" for n in (1, 2, 3))
+    return f"cluster: {name}\nmembers:\n{members}"
+
+
 def test_strict_makes_warnings_errors(here):
     """An even number of members is fit for a warning."""
     text = (here / "icc-etcd.yaml").read_text()
@@ -649,6 +683,20 @@ def test_init_makes_a_spec_that_builds(tmp_path):
     assert "already exists" in again.err
     shown = Run("init", "-o", "-", cwd=tmp_path)
     assert yaml.safe_load(shown.out)["cluster"] == "icc-etcd"
+
+
+def test_each_install_that_init_shows_builds_when_uncommented(tmp_path):
+    """With the digest that `imagegen pin` would print, and nothing else changed."""
+    text = Run("init", "-o", "-", cwd=tmp_path).out
+    sections = re.findall(r"^# install:\n(?:#   .*\n)+", text, re.MULTILINE)
+    modes = []
+    for section in sections:
+        shown = re.sub("^# ", "", section, flags=re.MULTILINE).replace('"..."', f'"{"0a" * 32}"')
+        (tmp_path / "c.yaml").write_text(text.replace(section, shown))
+        done = Run("check", "c.yaml", cwd=tmp_path)
+        assert done.status == 0, done.err
+        modes.append(yaml.safe_load(shown)["install"].get("mode", "package"))
+    assert modes == ["release", "package"]
 
 
 def test_schema_is_json(tmp_path):

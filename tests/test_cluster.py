@@ -137,7 +137,8 @@ def test_instance_id_is_identity_alone():
 
 
 @pytest.mark.parametrize(
-    ("distribution", "pre_vote"), [("debian-12", "true"), ("debian-13", None), (None, "true")]
+    ("distribution", "pre_vote"),
+    [("debian-12", "true"), ("debian-13", None), ("debian-14", None), (None, "true")],
 )
 def test_pre_vote_where_it_is_not_the_default(distribution, pre_vote):
     """etcd 3.4 needs to be told; 3.5 does it by itself."""

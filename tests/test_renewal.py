@@ -25,7 +25,7 @@ from imagegen import store as store_module
 from imagegen.build import LoadedSpec, Options, load_spec, prepare
 from imagegen.certificates import Role, certificates_in, crl_der, private_key_in, revoked_in
 from imagegen.client import Caller, UnreachableError
-from imagegen.errors import ImagegenError, Severity
+from imagegen.errors import ImagegenError, Problem, Severity
 from imagegen.pki import Pki
 from imagegen.renewal import Request, clients_of, list_certificates, renew
 from imagegen.revocation import revoke
@@ -34,6 +34,7 @@ from imagegen.store import Store
 
 from .conftest import EXAMPLES, NOW, require_program
 from .firstboot_lab import Authority, Lab
+from .releases import install_section
 from .test_cli import Run, tree
 
 LATER = NOW + timedelta(days=1000)
@@ -335,6 +336,39 @@ def test_a_build_signs_a_new_certificate_with_a_new_key(place):
     assert "revoked" in prepared.notes[0]
     assert prepare(place.loaded, place.options(NOW)).notes == ()
     assert after.crl_pem == before.crl_pem
+
+
+@pytest.mark.parametrize(
+    ("etcd", "words"),
+    [
+        ("etcd: {version: 3.5.16, ", "etcd 3.5.16 ignores the list"),
+        ("etcd: {version: '3.6', ", "etcd 3.6 before 3.6.13 ignores the list"),
+        (f"{install_section('3.4.45')}etcd: {{", "etcd 3.4.45 ignores the list"),
+        (f"{install_section('3.5.31')}etcd: {{", "etcd 3.5.31 ignores the list"),
+        (f"{install_section('3.5.32')}etcd: {{", None),
+        (f"{install_section('3.7.0')}etcd: {{", None),
+    ],
+)
+def test_a_revocation_without_effect_says_so(place, etcd, words):
+    """Where gRPC has a port of its own, etcd before the fix looks at no list there."""
+    text = place.spec.read_text()
+    setting = "ETCD_LISTEN_CLIENT_HTTP_URLS"
+
+    def warnings(settings: str) -> list[Problem]:
+        place.spec.write_text(f"{text}{etcd}settings: {{{settings}}}}}\n")
+        plan = revoke(place.loaded, place.options(NOW), ["backup"])
+        return [problem for problem in plan.warnings if "address" not in problem.what]
+
+    assert warnings("ETCD_LOG_LEVEL: warn") == []
+    found = warnings(f'{setting}: "https://0.0.0.0:2378"')
+    assert len(found) == bool(words)
+    for problem in found:
+        assert (problem.where, problem.severity) == (setting, Severity.WARNING)
+        assert words in problem.what
+        assert "GHSA-3wh4-j44w-pg92" in problem.what
+        package = "unless its package has the fix" in problem.what
+        assert package == ("release" not in etcd)
+        assert problem.hint.startswith("run etcd 3.")
 
 
 def test_a_client_that_left_the_spec_can_be_revoked_and_stays_out(place):

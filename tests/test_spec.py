@@ -17,6 +17,7 @@ from imagegen.spec import Spec, parse_spec, spec_schema
 from imagegen.starter import starter_spec
 
 from .conftest import EXAMPLES
+from .releases import install_section
 
 PLAIN = """\
 cluster: c
@@ -63,6 +64,29 @@ def test_two_keys_are_enough():
     assert [str(member.address) for member in spec.members] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     assert spec.pki.layout == "separate"
     assert not warnings
+
+
+@pytest.mark.parametrize(
+    ("more", "release", "tracker"),
+    [
+        ("", None, "the distribution's security tracker"),
+        ("distribution: ubuntu-24.04\n", "3.4.30", "https://ubuntu.com/security/"),
+        ("distribution: debian-13\n", "3.5.16", "https://security-tracker.debian.org/"),
+        ("etcd: {version: 3.6.16}\n", "3.6.16", "the distribution's"),
+        ("etcd: {version: '3.6'}\n", None, "the distribution's"),
+        ("install: {packages: [etcd-server=3.5.30+ds-1]}\n", "3.5.30", "the distribution's"),
+        ("install: {packages: [etcd-client=3.5.30+ds-1]}\n", None, "the distribution's"),
+        (install_section("3.7.0"), "3.7.0", None),
+    ],
+)
+def test_which_release_the_members_get(more, release, tracker):
+    """To the patch level or not at all, and who knows what a package of it has."""
+    spec, _ = parse_spec(PLAIN + more, source="c.yaml")
+    assert (str(spec.etcd_release) if spec.etcd_release else None) == release
+    if tracker:
+        assert str(spec.package_tracker).startswith(tracker)
+    else:
+        assert spec.package_tracker is None
 
 
 def test_the_schema_is_one():

@@ -32,6 +32,7 @@ from imagegen.store import Store, record_of
 
 from .conftest import make_cluster, require_program
 from .firstboot_lab import Lab, Member, eventually
+from .releases import install_section
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=1000)
@@ -178,6 +179,7 @@ def test_a_healthy_cluster(both):
     document = json.loads(json.dumps(report.to_json()))
     assert document["healthy"] is True
     assert document["problems"] == []
+    assert {note["kind"] for note in document["notes"]} == {"etcd-release"}
     assert document["cluster_id"] == hex_id(both.lab.cluster_id)
     assert document["quorum"] == {"voters": 3, "answering": 3, "needed": 2, "serves": True}
     states = [entry.pop("state") for entry in document["members"]]
@@ -198,7 +200,7 @@ def test_a_healthy_cluster(both):
     assert lines[0].split("  ")[0].strip() == "member"
     assert [line.split()[0] for line in lines[1:4]] == [m.name for m in both.members]
     assert "healthy; cluster ID" in lines[4]
-    assert len(lines) == 5
+    assert {line.partition(": ")[0] for line in lines[5:]} == {"note", "hint"}
 
 
 def test_looking_leaves_no_trace(both):
@@ -678,6 +680,25 @@ def test_members_of_different_minors(tmp_path):
         assert re.search(r"icc-etcd-1 3\.5\.\d+, icc-etcd-2 3\.4\.\d+", the(report, "versions"))
     finally:
         site.lab.close()
+
+
+def test_what_upstream_has_fixed_since(both):
+    """Of a release it is a warning, of a package a note, and a healthy cluster stays healthy."""
+    both.form()
+    [note, *_] = both.report().notes
+    [version] = {entry["version"] for entry in both.report().to_json()["members"]}
+    assert f"a distribution's {version} may have them" in note.what
+    both.path.write_text(both.spec_with(install_section(version)))
+    report = both.report(both.path.read_text())
+    assert report.healthy
+    lacks = report.findings[0]
+    assert (lacks.kind, lacks.severity) == ("etcd-release", Severity.WARNING)
+    assert lacks.where == ", ".join(member.name for member in both.members)
+    assert f"etcd {version} lacks fixes" in lacks.what
+    assert ["no support" in f.what for f in report.findings[1:]] == [True] * (both.etcd == "3.4")
+    done = both.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CVE-2026-73500" in done.stdout
 
 
 # --- the command ----------------------------------------------------------------------

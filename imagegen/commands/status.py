@@ -135,7 +135,7 @@ def _show(report: "Report") -> None:
         f"{cluster.name}: {verdict}; cluster ID {hex_id(report.subject.record.cluster_id)}, "
         f"{quorum.answering} of {quorum.voters} voting members answer, {quorum.needed} needed"
     )
-    say_problems(report.findings, file=sys.stdout)
+    say_problems((*report.findings, *report.notes), file=sys.stdout)
 
 
 def _table(report: "Report") -> "Table":

@@ -12,13 +12,15 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from . import drill
+from .architecture import AMD64, ARCHITECTURES
 from .cluster import Cluster
 from .drill import DRILLS as INCIDENTS
-from .host import BootError, find_mirror, install_packages
+from .host import PACKAGES, BootError, find_mirror, install_packages
 from .image import RELEASES, build_image, default_cache
 from .life import LIFE, restored
 from .machine import GuestCrashedError
@@ -36,8 +38,10 @@ def main() -> int:
     arguments = parse_arguments()
     # Ended politely, machines, network and folders are gone as after ^C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    install_packages()
-    image = build_image(RELEASES[arguments.release], find_mirror(), default_cache())
+    architecture = ARCHITECTURES[arguments.architecture]
+    install_packages((*PACKAGES, *architecture.host_packages))
+    release = replace(RELEASES[arguments.release], architecture=architecture)
+    image = build_image(release, find_mirror(), default_cache())
     report = Report(release=arguments.release, order=arguments.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imagegen-boot-") as folder:
@@ -69,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         "names", nargs="*", metavar="NAME", help=f"drills and scenarios: {', '.join(names)}"
     )
     parser.add_argument("--release", choices=sorted(RELEASES), default="trixie")
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default=AMD64.name)
     parser.add_argument("--members", type=int, default=5, help="of the drills' cluster")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="of the order")
     parser.add_argument("--stagger", type=float, default=5, help="seconds between power-ons")

@@ -12,9 +12,9 @@ from pathlib import Path
 from . import drill
 from .drill import require
 from .host import BootError, TimedOutError, install_packages, run, wait_for
-from .image import KERNEL_ARGUMENTS, Image
+from .image import Image
 from .install import release_archive
-from .machine import ACCELERATOR, CPU, CRASH
+from .machine import CRASH
 from .site import Site, example, imagegen
 
 # Debian 13 has no packer: there it must be on PATH.
@@ -83,19 +83,20 @@ def bake(site: Site, **variables: object) -> Image:
     (folder / "plugins.pkr.hcl").unlink()
     console = work / "console.log"
     console.touch()
+    kind = site.image.release.architecture
     variables |= {
         "image_name": "golden",
         "base_image": str(site.image.disk),
         "base_image_checksum": "none",
         "disk_size": "4G",
-        "accelerator": ACCELERATOR,
+        "accelerator": kind.accelerator,
         "ssh_timeout": "15m",
         # The base disk has no bootloader, as all of this suite's.
         "qemuargs": [
-            ["-cpu", CPU],
+            ["-cpu", kind.cpu],
             ["-kernel", str(site.image.kernel)],
             ["-initrd", str(site.image.initrd)],
-            ["-append", KERNEL_ARGUMENTS],
+            ["-append", kind.kernel_arguments],
             ["-serial", f"file:{console}"],
         ],
     }
@@ -106,7 +107,7 @@ def bake(site: Site, **variables: object) -> Image:
     manifest = json.loads((output / "manifest.json").read_text())
     require(manifest["builds"][-1]["files"], f"the manifest names no file: {manifest}")
 
-    image = Image(work / "image")
+    image = replace(site.image, path=work / "image")
     image.path.mkdir()
     run("qemu-img", "convert", "-O", "raw", str(output / "golden.qcow2"), str(image.disk))
     shutil.copy(site.image.kernel, image.kernel)

@@ -1,11 +1,16 @@
 """What the suite needs of its host: programs, a Debian mirror, and patience."""
 
+import fcntl
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
+
+from .architecture import Architecture
 
 # Everything the suite calls that a minimal Debian host may lack.
 PACKAGES = (
@@ -17,9 +22,11 @@ PACKAGES = (
     "genisoimage",  # seeds for guests that test the suite itself
     "iproute2",
     "mmdebstrap",
-    "qemu-system-x86",
     "qemu-utils",  # qemu-img
 )
+
+# Where the kernel is told which interpreter runs programs of which kind (binfmt_misc).
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 T = TypeVar("T")
 
@@ -84,6 +91,30 @@ def find_mirror() -> Mirror:
         raise BootError(
             f"no source labelled {label} in the host's apt; has it been updated?"
         ) from None
+
+
+@contextmanager
+def programs_run(architecture: Architecture) -> Iterator[None]:
+    """Have this host run programs of an architecture while the context is open.
+
+    What the kernel already knows stays; what it is told for this is taken back.
+    """
+    if architecture.native:
+        yield
+        return
+    # From qemu-user-static, for systemd to register where it runs.
+    known = Path(f"/usr/lib/binfmt.d/qemu-{architecture.machine}.conf")
+    entry = BINFMT / known.stem
+    with ExitStack() as after:
+        # Nobody takes it away from another run.
+        fcntl.flock(after.enter_context(known.open()), fcntl.LOCK_EX)
+        if not (BINFMT / "register").exists():
+            run("mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT))
+            after.callback(run, "umount", str(BINFMT))
+        if not entry.exists():
+            (BINFMT / "register").write_text(known.read_text())
+            after.callback(entry.write_text, "-1")
+        yield
 
 
 def wait_for(

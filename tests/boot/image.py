@@ -12,11 +12,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from .host import BootError, Mirror, run
+from .architecture import AMD64, Architecture
+from .host import BootError, Mirror, programs_run, run
 from .network import PACKAGE_SOURCE
 
 CUSTOMIZE = Path(__file__).with_name("guest.sh")
@@ -26,11 +27,6 @@ UNUSED_AFTER = 7 * 24 * 3600.0
 # What seeds install; the package source holds it and what it depends on.
 INSTALLABLE = ("etcd-server", "etcd-client")
 
-# With repeated addresses QEMU reuses across processes what it has translated,
-# which is a third of the work of a boot without KVM; mitigations and a watched
-# TSC cost some more. Nothing a seed does depends on any of them.
-KERNEL_ARGUMENTS = "root=/dev/vda console=ttyS0 norandmaps mitigations=off tsc=reliable"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
@@ -39,6 +35,12 @@ class Release:
     codename: str
     network: tuple[str, ...]
     """What configures the network: cloud-init renders for what it finds."""
+    architecture: Architecture = AMD64
+
+    @property
+    def name(self) -> str:
+        """What tells its images from others."""
+        return f"{self.codename}-{self.architecture.name}"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ class Release:
             "dbus",
             "e2fsprogs",
             "iproute2",
-            "linux-image-cloud-amd64",
+            f"linux-image-cloud-{self.architecture.name}",
             "openssh-server",
             "python3",
             "sudo",  # every cloud image has it; Packer becomes root by it
@@ -71,6 +73,7 @@ class Image:
     """A folder with what machines boot from, and the packages they can install."""
 
     path: Path
+    release: Release
 
     @property
     def disk(self) -> Path:
@@ -95,7 +98,7 @@ class Image:
     def with_files(self, files: Mapping[str, bytes], path: Path) -> Self:
         """A copy with files for root alone, as an image builder would bake them in."""
         shutil.copytree(self.path, path, ignore=shutil.ignore_patterns(self.disk.name))
-        copy = type(self)(path)
+        copy = replace(self, path=path)
         run("cp", "--sparse=always", str(self.disk), str(copy.disk), timeout=300)
         for guest_path, content in files.items():
             copy._write(guest_path, content)
@@ -129,6 +132,7 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
+        f"--architectures={release.architecture.name}",
         f"--include={','.join(release.packages)}",
     )
     # Not initialising in the background is what keeps a first boot from doing it.
@@ -136,7 +140,7 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
     # Where this checkout is does not matter to the image.
     recipe = (*sources, *settings.items(), *bootstrap, *mke2fs, CUSTOMIZE.read_text())
     digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
-    image = Image(cache / f"{release.codename}-{digest}")
+    image = Image(cache / f"{release.name}-{digest}", release)
     if image.path.exists():
         os.utime(image.path)
         return image
@@ -144,18 +148,19 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
     cache.mkdir(parents=True, exist_ok=True)
     _forget_unused(cache, release)
     with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as new:
-        root, work = Path(new) / "root", Image(Path(new) / "image")
+        root, work = Path(new) / "root", replace(image, path=Path(new) / "image")
         pool = work.packages / release.codename
         pool.mkdir(parents=True)
-        run(
-            *bootstrap,
-            f"--customize-hook={CUSTOMIZE}",
-            release.codename,
-            str(root),
-            *sources,
-            env=os.environ | settings | {"POOL": str(pool)},
-            timeout=900,
-        )
+        with programs_run(release.architecture):
+            run(
+                *bootstrap,
+                f"--customize-hook={CUSTOMIZE}",
+                release.codename,
+                str(root),
+                *sources,
+                env=os.environ | settings | {"POOL": str(pool)},
+                timeout=1200,
+            )
         (kernel,) = root.glob("boot/vmlinuz-*")
         (initrd,) = root.glob("boot/initrd.img-*")
         shutil.copy(kernel, work.kernel)

@@ -19,31 +19,48 @@ import yaml
 
 from imagegen.release import install_section, pin
 from imagegen.seed import build_image, read_seed
-from tests.releases import archive, elf
+from tests.releases import archive, elf, real_archive
 
 from . import drill
+from .architecture import AMD64, ARCHITECTURES
 from .cluster import CLOUD_INIT_DONE, FIRST_BOOT, LATER_BOOT, Cluster, Member
 from .drill import require
-from .host import run
 from .life import apply_all, imagegen
 from .network import WebServer
 from .site import Site, example
 from .writer import check_nothing_lost, writing
 
 ARCHIVE = "etcd-v{version}-linux-{architecture}.tar.gz"
+#: What upstream supports longest.
+NEWEST = "3.7"
 
 
 def release_archive(site: Site) -> Path:
-    """An archive as upstream lays them out, of the binaries in the release's own packages."""
-    work = site.work / "release"
-    if not work.exists():
-        work.mkdir()
-        for package in site.image.packages.rglob("etcd-*.deb"):
-            run("dpkg-deb", "--extract", str(package), str(work / "deb"))
-    [server] = site.image.packages.rglob("etcd-server_*.deb")
-    version = server.name.split("_")[1].partition("-")[0]
-    programs = {path.name: path.read_bytes() for path in (work / "deb/usr/bin").glob("etcd*")}
-    return archive(work, version.partition("+")[0], programs)
+    """Upstream's newest etcd for the site's machines, in an archive as upstream lays them out."""
+    folder = site.work / "release"
+    folder.mkdir(exist_ok=True)
+    path, version = _archive(folder, NEWEST)
+    architecture = site.image.release.architecture.name
+    if architecture == AMD64.name:
+        return path
+    programs = {
+        name: _program(f"{name}-{version}-{architecture}").read_bytes()
+        for name in ("etcd", "etcdctl", "etcdutl")
+    }
+    return archive(folder, version, programs, architecture)
+
+
+def _archive(folder: Path, minor: str) -> tuple[Path, str]:
+    """One with a minor's programs for this host, and its version."""
+    _program(f"etcd-{minor}")
+    return real_archive(folder, minor)
+
+
+def _program(name: str) -> Path:
+    """A program as .ci/tools puts it on PATH."""
+    found = shutil.which(name)
+    require(found, f"{name} is not on PATH: see .ci/tools")
+    return Path(str(found))
 
 
 @contextmanager
@@ -92,7 +109,7 @@ def release(site: Site) -> str:
 
 def _check_release(member: Member, path: Path) -> None:
     """What runs is the release, called by way of the link, as a user that it had to make."""
-    match = re.fullmatch(r"etcd-v(.*)-linux-amd64\.tar\.gz", path.name)
+    match = re.fullmatch(r"etcd-v(.*)-linux-(?:amd64|arm64)\.tar\.gz", path.name)
     assert match
     runs, owner, kept = member.sh(
         "readlink /proc/$(pidof etcd)/exe; stat -c %U /proc/$(pidof etcd); "
@@ -135,14 +152,16 @@ def release_faults(site: Site) -> str:
     """Nothing but the release that was pinned is started, and once that is there it is."""
     right = release_archive(site)
     version = right.name.split("-")[1].removeprefix("v")
-    stub = {"etcd": elf(183), "etcdctl": elf(183)}
+    kind = site.image.release.architecture
+    [other] = [found for found in ARCHITECTURES.values() if found.name != kind.name]
+    stub = {"etcd": elf(other.elf), "etcdctl": elf(other.elf)}
     with _without_packages(site), _web(site, "release-faults") as (folder, url):
         # Built for machines of another kind than these are.
-        arm = archive(folder, max(version, "3.5.16"), stub, "arm64")
-        spec = example(3, install=_pinned(arm, url=url))
+        foreign = archive(folder, version, stub, other.name)
+        spec = example(3, install=_pinned(foreign, url=url))
         with site.cluster(site.build("release-faults", spec)) as cluster:
             cluster.power_on(seed=0, stagger=0)
-            _stopped(cluster, f"this machine is amd64; there is only {arm.name}")
+            _stopped(cluster, f"this machine is {kind.name}; there is only {foreign.name}")
             for member in cluster.members:
                 member.machine.shut_down()
 
@@ -179,11 +198,7 @@ def upgraded(site: Site) -> str:
     """Each member goes over to another minor while a client writes; one goes back in between."""
     folder = site.work / "releases"
     folder.mkdir()
-    programs = {minor: _programs(minor) for minor in ("3.4", "3.5")}
-    (old, new) = (
-        archive(folder, _version(paths["etcd"]), {n: p.read_bytes() for n, p in paths.items()})
-        for paths in programs.values()
-    )
+    old, new = (_archive(folder, minor)[0] for minor in ("3.4", "3.5"))
     with _without_packages(site), _web(site, "upgraded") as (served, url):
         for path in (old, new):
             (served / path.name).write_bytes(path.read_bytes())
@@ -213,18 +228,6 @@ def upgraded(site: Site) -> str:
             require(done.returncode and "would not start" in done.stderr, f"back: {done.stdout}")
             drill.reboot(cluster, site)
     return f"{old.name} to {new.name}: {writes}"
-
-
-def _programs(minor: str) -> dict[str, Path]:
-    """Programs of one minor, as .ci/tools puts them on PATH."""
-    found = {name: shutil.which(f"{name}-{minor}") for name in ("etcd", "etcdctl")}
-    missing = [f"{name}-{minor}" for name, path in found.items() if not path]
-    require(not missing, f"{', '.join(missing)} is not on PATH: see .ci/tools")
-    return {name: Path(path) for name, path in found.items() if path}
-
-
-def _version(etcd: Path) -> str:
-    return run(str(etcd), "--version").split()[2]
 
 
 def _wait_until_risen(cluster: Cluster) -> None:

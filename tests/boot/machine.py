@@ -16,13 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from .host import BootError, T, TimedOutError, run, wait_for
-from .image import KERNEL_ARGUMENTS, Image
+from .image import Image
 from .network import Network
-
-# A device node does not mean that KVM works; some hang. Who has it, asks for it.
-ACCELERATOR = os.environ.get("IMAGEGEN_BOOT_ACCEL", "tcg")
-# QEMU 7.2's own emulation lets kernels from 6.12 on fail at random after a cmpxchg16b.
-CPU = "host" if ACCELERATOR == "kvm" else "Westmere,cx16=off"
 
 CRASH = re.compile(r"Kernel panic|Oops:|Out of memory: Killed process")
 _TERMINAL_CODES = re.compile(r"\x1b(\[[0-9;?!]*[ -/]*[@-~]|[()].|c)|\r")
@@ -367,13 +362,13 @@ class Machine:
 
     def _qemu(self) -> Sequence[str]:
         disk = "if=none,cache=unsafe,discard=unmap,format=qcow2"
+        kind = self.image.release.architecture
         command = [
-            *("qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config"),
-            # pc, not q35: Debian 12's cloud kernel has no driver for q35's CD.
-            *("-machine", f"pc,accel={ACCELERATOR}", "-cpu", CPU, "-smp", "1"),
+            *(f"qemu-system-{kind.machine}", "-name", self.name, "-nodefaults", "-no-user-config"),
+            *("-machine", f"{kind.board},accel={kind.accelerator}", "-cpu", kind.cpu, "-smp", "1"),
             *("-m", str(self._memory), "-display", "none", "-rtc", "base=utc"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd)),
-            *("-append", KERNEL_ARGUMENTS),
+            *("-append", kind.kernel_arguments),
             *("-chardev", f"file,id=console,path={self._directory}/console.log,append=on"),
             *("-serial", "chardev:console"),
             # Unsafe is about the host's crash: what a guest's disk took outlives its QEMU.

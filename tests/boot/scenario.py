@@ -315,7 +315,7 @@ def http(site: Site) -> str:
             arguments = (served / member.name / "boot-arguments").read_text().splitlines()
             # What Debian 12's cloud-init takes is deprecated in later ones.
             serials = [line.partition("serial=")[2] for line in arguments if "serial=" in line]
-            member.machine.serial = serials[(site.image.packages / "bookworm").exists()]
+            member.machine.serial = serials[site.image.release.codename == "bookworm"]
         figures = drill.form(cluster, seed=0, stagger=0)
         source = cluster.members[0].sh("cat /var/lib/cloud/instance/datasource")
         require("http://10.240.0.1:8080" in source, f"it took {source}")
