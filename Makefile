@@ -42,7 +42,7 @@ bench: venv  ## what builds cost beside a shell loop of cfssl, envsubst and clou
 	$(BIN)/python -m tests.bench --report out/bench/report.json --plot out/bench/speed.svg
 
 # Reports of the boots, as JSON, are in out/boot/.
-BOOT = $(BIN)/python -m tests.boot --report out/boot/$@.json
+BOOT = $(BIN)/python -m tests.machines --report out/boot/$@.json
 
 boot-test: venv  ## boot three Debian 13 machines, and two drills that the day decides; needs root
 	$(BOOT) --members 3 --rotate 2 form refusals
@@ -90,7 +90,7 @@ lint: venv  ## format, lint and types
 	$(BIN)/mypy
 	$(BIN)/mypy cloud_init_templates/firstboot.py
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/tools \
-	  examples/cfssl/*.sh packer/scripts/*.sh tests/boot/*.sh; fi
+	  examples/cfssl/*.sh packer/scripts/*.sh tests/machines/*.sh; fi
 
 # pip-audit in an environment of its own: imagegen does not depend on it.
 audit: venv  ## known vulnerabilities in what imagegen depends on; needs PyPI's advisories

@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from imagegen._version import __version__
 
 __all__ = [
     "ImagegenError",
@@ -35,23 +35,23 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from imagegen.build import Options, build_cluster, build_fleet, load_spec, prepare
-    from imagegen.check import check_path
-    from imagegen.errors import ImagegenError, Problem
-    from imagegen.inspect import inspect_seed
-    from imagegen.render import render_node
-    from imagegen.spec import parse_spec, spec_schema
-    from imagegen.templates import Templates
+    from imagegen.base.problems import ImagegenError, Problem
+    from imagegen.build.build import Options, build_cluster, build_fleet, load_spec, prepare
+    from imagegen.documents.render import render_node
+    from imagegen.documents.templates import Templates
+    from imagegen.judge.check import check_path
+    from imagegen.judge.inspect import inspect_seed
+    from imagegen.spec.model import parse_spec, spec_schema
 
 
 _HOMES = {
-    "errors": ("ImagegenError", "Problem"),
-    "build": ("Options", "build_cluster", "build_fleet", "load_spec", "prepare"),
-    "check": ("check_path",),
-    "inspect": ("inspect_seed",),
-    "spec": ("parse_spec", "spec_schema"),
-    "render": ("render_node",),
-    "templates": ("Templates",),
+    "base.problems": ("ImagegenError", "Problem"),
+    "build.build": ("Options", "build_cluster", "build_fleet", "load_spec", "prepare"),
+    "judge.check": ("check_path",),
+    "judge.inspect": ("inspect_seed",),
+    "spec.model": ("parse_spec", "spec_schema"),
+    "documents.render": ("render_node",),
+    "documents.templates": ("Templates",),
 }
 
 

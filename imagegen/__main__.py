@@ -1,5 +1,5 @@
 """``python -m imagegen`` is ``imagegen``."""
 
-from imagegen.cli import main
+from imagegen.cli.entry import main
 
 main()

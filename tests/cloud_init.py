@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from .conftest import require_program
+from tests.conftest import require_program
 
 #: The oldest cloud-init we support and a recent one.
 VERSIONS = ("22.4", "25.1")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.cluster import Cluster, Identity
-from imagegen.spec import parse_spec
+from imagegen.cluster.cluster import Cluster, Identity
+from imagegen.spec.model import parse_spec
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

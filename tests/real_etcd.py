@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
 
-from imagegen.etcd_settings import SETTINGS, Version
+from imagegen.etcd.variables import SETTINGS, Version
 from tests.conftest import require_program
 
 # The longest member that a spec can describe: a host name of 63 and an IPv6 address.

@@ -78,7 +78,7 @@ def web_server(folder: Path) -> Iterator[str]:
 
 def upstream(minor: str) -> str:
     """The version of a minor that .ci/tools builds: what its go.mod requires, such as 3.5.35."""
-    required = (ROOT / "tests/etcd/upstream" / minor / "go.mod").read_text()
+    required = (ROOT / "tests/real_etcd/upstream" / minor / "go.mod").read_text()
     match = re.search(r"^\s*go\.etcd\.io/etcd/server/v3 v(\S+)", required, re.MULTILINE)
-    assert match, f"tests/etcd/upstream/{minor}/go.mod does not require etcd"
+    assert match, f"tests/real_etcd/upstream/{minor}/go.mod does not require etcd"
     return match[1]

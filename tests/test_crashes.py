@@ -20,9 +20,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from imagegen import renewal, revocation
-from imagegen.build import LoadedSpec, Options, build_cluster, load_spec
-from imagegen.certificates import (
+from imagegen.base.problems import ImagegenError
+from imagegen.build.build import LoadedSpec, Options, build_cluster, load_spec
+from imagegen.day2 import renew as renewal
+from imagegen.day2 import revoke as revocation
+from imagegen.day2.rotate_ca import rotate
+from imagegen.judge.check import check_path
+from imagegen.pki.certificates import (
     Leaf,
     Role,
     certificates_in,
@@ -30,13 +34,9 @@ from imagegen.certificates import (
     check_credential,
     private_key_in,
 )
-from imagegen.check import check_path
-from imagegen.errors import ImagegenError
-from imagegen.pki import Pki
-from imagegen.rotation import rotate
-from imagegen.store import Store, Stored
-
-from .conftest import NOW, ROOT, require_program
+from imagegen.pki.issue import Pki
+from imagegen.store.store import Store, Stored
+from tests.conftest import NOW, ROOT, require_program
 
 SPEC = """\
 cluster: c
@@ -362,7 +362,7 @@ def test_interrupted_at_every_call(killing: Killing, fault: str) -> None:
 FULL = """
 import subprocess, sys
 from pathlib import Path
-from imagegen.errors import ImagegenError
+from imagegen.base.problems import ImagegenError
 from tests.test_crashes import CHANGED, SPEC, Place, assert_tidy, assert_whole, check_path
 from tests.conftest import NOW
 

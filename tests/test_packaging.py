@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.templates import NAMES
-
-from .conftest import EXAMPLES, ROOT
+from imagegen.documents.templates import NAMES
+from tests.conftest import EXAMPLES, ROOT
 
 
 def run(*arguments: object, cwd: Path, path: Path | None = None) -> str:

@@ -17,19 +17,18 @@ from cryptography import x509
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from imagegen import guest
-from imagegen.certificates import certificates_in
-from imagegen.cluster import Cluster
-from imagegen.env_file import parse_env
-from imagegen.fields import SIZE
-from imagegen.pki import Pki, issue_pki
-from imagegen.render import render_node
-from imagegen.seed import build_seed, read_seed
-from imagegen.spec import parse_spec
-from imagegen.templates import Templates
-
-from .cloud_init import VERSIONS, run_in
-from .conftest import NOW, make_cluster, require_program
+from imagegen.cluster.cluster import Cluster
+from imagegen.documents import guest
+from imagegen.documents.env_file import parse_env
+from imagegen.documents.render import render_node
+from imagegen.documents.templates import Templates
+from imagegen.media.iso import build_seed, read_seed
+from imagegen.pki.certificates import certificates_in
+from imagegen.pki.issue import Pki, issue_pki
+from imagegen.spec.fields import SIZE
+from imagegen.spec.model import parse_spec
+from tests.cloud_init import VERSIONS, run_in
+from tests.conftest import NOW, make_cluster, require_program
 
 TEMPLATES = Templates()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

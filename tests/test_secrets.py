@@ -23,8 +23,8 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from imagegen.certificates import is_encrypted, private_key_in
-from imagegen.cli import app
+from imagegen.cli.entry import app
+from imagegen.pki.certificates import is_encrypted, private_key_in
 
 PASSPHRASE = "passphrase-of-a-test"
 # A loopback address where nobody listens: what asks the cluster ends soon.
@@ -283,7 +283,7 @@ def assert_are_the_owners_alone(secrets: dict[str, Path], home: Home) -> None:
 
 FAILING = """
 import importlib, sys
-import imagegen.cli
+import imagegen.cli.entry
 module, name = sys.argv.pop(1).split(":")
 owner = importlib.import_module(module)
 for part in name.split(".")[:-1]:
@@ -291,21 +291,21 @@ for part in name.split(".")[:-1]:
 def fail(*arguments, **options):
     raise RuntimeError(f"{arguments!r} {options!r}")
 setattr(owner, name.split(".")[-1], fail)
-imagegen.cli.main()
+imagegen.cli.entry.main()
 """
 #: Functions that are handed keys, and commands that call them.
 HANDED_KEYS = {
-    "imagegen.store:Store.save": "build embed.yaml --force",
-    "imagegen.build:prepare_from": "build embed.yaml --force",
-    "imagegen.build:render_node": "build embed.yaml --force",
-    "imagegen.build:write_artifacts": "build embed.yaml --new-cluster --force",
-    "imagegen.build:build_manifest": "build split.yaml --force",
-    "imagegen.pki:Signer": "build changed.yaml --new-cluster --force",
-    "imagegen.renewal:faults": "certs renew embed.yaml --new-keys",
-    "imagegen.renewal:write_deliveries": "certs renew embed.yaml --new-keys",
-    "imagegen.rollout:write_artifacts": "certs renew embed.yaml --new-keys",
-    "imagegen.revocation:sign_crl": "certs revoke embed.yaml --client client",
-    "imagegen.rotation:new_authority": "certs rotate-ca split.yaml --peer",
+    "imagegen.store.store:Store.save": "build embed.yaml --force",
+    "imagegen.build.build:prepare_from": "build embed.yaml --force",
+    "imagegen.build.build:render_node": "build embed.yaml --force",
+    "imagegen.build.build:write_artifacts": "build embed.yaml --new-cluster --force",
+    "imagegen.build.build:build_manifest": "build split.yaml --force",
+    "imagegen.pki.issue:Signer": "build changed.yaml --new-cluster --force",
+    "imagegen.day2.renew:faults": "certs renew embed.yaml --new-keys",
+    "imagegen.day2.renew:write_deliveries": "certs renew embed.yaml --new-keys",
+    "imagegen.day2.delivery:write_artifacts": "certs renew embed.yaml --new-keys",
+    "imagegen.day2.revoke:sign_crl": "certs revoke embed.yaml --client client",
+    "imagegen.day2.rotate_ca:new_authority": "certs rotate-ca split.yaml --peer",
 }
 
 

@@ -11,8 +11,8 @@ import pkgutil
 from collections.abc import Iterator
 from functools import cache
 
-from imagegen.errors import ImagegenError
-from imagegen.payload import Target
+from imagegen.base.problems import ImagegenError
+from imagegen.targets.payload import Target
 
 
 @cache
@@ -22,8 +22,13 @@ def targets() -> dict[str, Target]:
 
 
 def _targets() -> Iterator[Target]:
-    for info in pkgutil.iter_modules(__path__):
-        yield from importlib.import_module(f"{__name__}.{info.name}").TARGETS
+    for name in _places():
+        yield from importlib.import_module(f"{__name__}.{name}").TARGETS
+
+
+def _places() -> set[str]:
+    """The modules of this package, but for the one that says what a target is."""
+    return {info.name for info in pkgutil.iter_modules(__path__)} - {"payload"}
 
 
 def load_target(name: str) -> Target:
@@ -33,7 +38,7 @@ def load_target(name: str) -> Target:
         ImagegenError: there is none.
     """
     own = name.replace("-", "_")
-    if own in {info.name for info in pkgutil.iter_modules(__path__)}:
+    if own in _places():
         # The usual case, which should not pay for all the others.
         listed: tuple[Target, ...] = importlib.import_module(f"{__name__}.{own}").TARGETS
         return next(target for target in listed if target.name == name)

@@ -24,11 +24,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from imagegen.netconfig import first_nic, nic_name
-from imagegen.payload import Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.seed import build_image
-from imagegen.spec import MemberPlan, NetworkPlan, Nic, Route
+from imagegen.documents.netconfig import first_nic, nic_name
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.iso import build_image
+from imagegen.spec.model import MemberPlan, NetworkPlan, Nic, Route
+from imagegen.targets.payload import Options, Payload, Target
 
 LABEL = "config-2"
 

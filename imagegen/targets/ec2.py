@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import Any
 
-from imagegen.encodings import Encoding, encoded
-from imagegen.fields import Address
-from imagegen.netconfig import addresses_by_nic
-from imagegen.payload import Limit, Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
+from imagegen.documents.netconfig import addresses_by_nic
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.fields import Address
+from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 LIMIT = Limit(bytes=16 * 1024, of="user-data before base64")
 

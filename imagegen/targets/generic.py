@@ -27,10 +27,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from imagegen.encodings import Encoding, encoded
-from imagegen.payload import Limit, Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
-from imagegen.seed import build_seed
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.encodings import Encoding, encoded
+from imagegen.media.iso import build_seed
+from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 ENDINGS = {
     Encoding.PLAIN: "",
@@ -45,7 +45,7 @@ NO_DISK = "; where no disk can be made of keys.iso: --secrets external"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """How one platform takes user-data; see :class:`~imagegen.payload.Target`."""
+    """How one platform takes user-data; see :class:`~imagegen.targets.payload.Target`."""
 
     name: str
     encoding: Encoding

@@ -27,11 +27,11 @@ from collections.abc import Iterator
 
 import yaml
 
-from imagegen.fields import LOADER
-from imagegen.hardware import macs
-from imagegen.payload import Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.templates import yaml_block, yaml_text
+from imagegen.cluster.hardware import macs
+from imagegen.documents.render import NodeDocuments
+from imagegen.documents.templates import yaml_block, yaml_text
+from imagegen.spec.fields import LOADER
+from imagegen.targets.payload import Options, Payload, Target
 
 
 def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001

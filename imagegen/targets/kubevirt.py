@@ -36,12 +36,12 @@ from typing import Any
 
 import yaml
 
-from imagegen import guest
-from imagegen.fields import LOADER
-from imagegen.hardware import data_disk_serial, macs
-from imagegen.payload import Limit, Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.templates import yaml_block
+from imagegen.cluster.hardware import data_disk_serial, macs
+from imagegen.documents import guest
+from imagegen.documents.render import NodeDocuments
+from imagegen.documents.templates import yaml_block
+from imagegen.spec.fields import LOADER
+from imagegen.targets.payload import Limit, Options, Payload, Target
 
 
 def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001

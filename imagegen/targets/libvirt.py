@@ -16,10 +16,10 @@ import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from imagegen.hardware import data_disk_serial, made_macs
-from imagegen.payload import Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.seed import build_seed
+from imagegen.cluster.hardware import data_disk_serial, made_macs
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.iso import build_seed
+from imagegen.targets.payload import Options, Payload, Target
 
 _UPLOAD = r"""
 # Brings the member's disks into a storage pool, through libvirt, so it works for a

@@ -13,9 +13,9 @@ has an empty one, and DHCP has to hand out the members' addresses.
 
 from __future__ import annotations
 
-from imagegen.errors import ImagegenError
-from imagegen.payload import Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
+from imagegen.base.problems import ImagegenError
+from imagegen.documents.render import NodeDocuments
+from imagegen.targets.payload import Options, Payload, Readers, Target
 
 
 def package(documents: NodeDocuments, options: Options) -> Payload:

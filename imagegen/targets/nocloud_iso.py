@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from imagegen.payload import Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.seed import build_seed
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.iso import build_seed
+from imagegen.targets.payload import Options, Payload, Target
 
 
 def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001

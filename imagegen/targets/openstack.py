@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from shlex import quote
 
-from imagegen import guest
-from imagegen.encodings import Encoding, encoded
-from imagegen.netconfig import addresses_by_nic
-from imagegen.payload import Limit, Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
+from imagegen.documents import guest
+from imagegen.documents.netconfig import addresses_by_nic
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.encodings import Encoding, encoded
+from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 LIMIT = Limit(bytes=65_535, of="user-data in base64")
 

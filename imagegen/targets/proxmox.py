@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import shlex
 
-from imagegen.hardware import data_disk_serial, made_macs
-from imagegen.payload import Limit, Options, Payload, Target
-from imagegen.render import NodeDocuments
+from imagegen.cluster.hardware import data_disk_serial, made_macs
+from imagegen.documents.render import NodeDocuments
+from imagegen.targets.payload import Limit, Options, Payload, Target
 
 _SCRIPT = r"""
 # Makes the member's machine on this Proxmox VE node, as root; qm start VMID starts it.

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import shlex
 
-from imagegen.cluster import Cluster
-from imagegen.hardware import data_disk_serial, made_macs
-from imagegen.payload import Options, Payload, Target
-from imagegen.render import NodeDocuments
-from imagegen.seed import build_seed
+from imagegen.cluster.cluster import Cluster
+from imagegen.cluster.hardware import data_disk_serial, made_macs
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.iso import build_seed
+from imagegen.targets.payload import Options, Payload, Target
 
 _SCRIPT = r"""
 # Starts the member; its console is this terminal (Ctrl-a x ends it, Ctrl-a c and

@@ -100,10 +100,10 @@ import re
 
 import yaml
 
-from imagegen.encodings import Encoding, encoded
-from imagegen.fields import LOADER
-from imagegen.payload import Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.fields import LOADER
+from imagegen.targets.payload import Options, Payload, Readers, Target
 
 
 def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG001

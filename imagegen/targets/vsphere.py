@@ -25,11 +25,11 @@ import shlex
 
 import yaml
 
-from imagegen.encodings import Encoding, encoded
-from imagegen.fields import LOADER
-from imagegen.hardware import macs
-from imagegen.payload import Limit, Options, Payload, Readers, Target
-from imagegen.render import NodeDocuments
+from imagegen.cluster.hardware import macs
+from imagegen.documents.render import NodeDocuments
+from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.fields import LOADER
+from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 _SCRIPT = r"""
 # Gives the member's machine, which is there and off, its documents. cloud-init in the

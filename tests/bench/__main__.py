@@ -24,11 +24,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from imagegen import seed
-from imagegen.build import Options, load_spec, prepare_from
-from imagegen.render import render_node
-from imagegen.store import Store, record_of
-from imagegen.templates import Templates
+from imagegen.build.build import Options, load_spec, prepare_from
+from imagegen.documents.render import render_node
+from imagegen.documents.templates import Templates
+from imagegen.media import iso as seed
+from imagegen.store.store import Store, record_of
 
 from .plot import plot
 from .work import write_input, write_specs
@@ -180,7 +180,7 @@ def measure_start(rounds: int) -> dict[str, object]:
         "COMP_WORDS": "imagegen bu",
         "COMP_CWORD": "1",
     }
-    program = "import sys; sys.argv = ['imagegen']; from imagegen.cli import main; main()"
+    program = "import sys; sys.argv = ['imagegen']; from imagegen.cli.entry import main; main()"
     names = ("python", "import typer", "imagegen --help", "shell completion")
     costs = least(
         rounds,

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from cryptography import x509
 
-from imagegen.certificates import describe
-from imagegen.seed import read_seed
+from imagegen.media.iso import read_seed
+from imagegen.pki.certificates import describe
+from tests.conftest import require_program
 
-from ..conftest import require_program
 from .__main__ import IMAGEGEN, LOOP, PROGRAMS, measure_stages
 from .plot import plot
 from .work import write_input, write_specs

@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagegen.build import Options, load_spec, prepare_from
-from imagegen.cluster import Cluster
-from imagegen.pki import client_leaves, member_leaves
-from imagegen.render import render_node
-from imagegen.templates import Templates
+from imagegen.build.build import Options, load_spec, prepare_from
+from imagegen.cluster.cluster import Cluster
+from imagegen.documents.render import render_node
+from imagegen.documents.templates import Templates
+from imagegen.pki.issue import client_leaves, member_leaves
 
 #: The network that examples/icc-etcd.yaml has, too.
 SPEC = """\

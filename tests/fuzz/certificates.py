@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from imagegen.certificates import certificates_in, private_key_in
-from imagegen.cluster import Cluster, Identity
-from imagegen.errors import ImagegenError, Severity
-from imagegen.imports import read_imports
-from imagegen.pki import issue_pki
-from imagegen.spec import Spec, parse_spec
+from imagegen.base.problems import ImagegenError, Severity
+from imagegen.cluster.cluster import Cluster, Identity
+from imagegen.pki.certificates import certificates_in, private_key_in
+from imagegen.pki.imports import read_imports
+from imagegen.pki.issue import issue_pki
+from imagegen.spec.model import Spec, parse_spec
 
 LARGEST = 96 * 1024
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)

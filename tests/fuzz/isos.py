@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import pycdlib
 
-from imagegen.cluster import Cluster, Identity
-from imagegen.errors import ImagegenError
-from imagegen.inspect import inspect_seed
-from imagegen.pki import issue_pki
-from imagegen.render import render_node
-from imagegen.seed import build_image
-from imagegen.spec import parse_spec
-from imagegen.templates import Templates
+from imagegen.base.problems import ImagegenError
+from imagegen.cluster.cluster import Cluster, Identity
+from imagegen.documents.render import render_node
+from imagegen.documents.templates import Templates
+from imagegen.judge.inspect import inspect_seed
+from imagegen.media.iso import build_image
+from imagegen.pki.issue import issue_pki
+from imagegen.spec.model import parse_spec
 
 from . import yaml_text
 

@@ -12,13 +12,13 @@ from random import Random
 from urllib.parse import urlsplit
 from zlib import crc32
 
-from imagegen.cluster import Cluster, Identity, Member
-from imagegen.errors import ImagegenError, Severity
-from imagegen.pki import Pki, issue_pki, member_leaves
-from imagegen.render import render_node
-from imagegen.spec import Spec, parse_spec, spec_schema
-from imagegen.starter import starter_spec
-from imagegen.templates import Templates
+from imagegen.base.problems import ImagegenError, Severity
+from imagegen.cluster.cluster import Cluster, Identity, Member
+from imagegen.documents.render import render_node
+from imagegen.documents.templates import Templates
+from imagegen.pki.issue import Pki, issue_pki, member_leaves
+from imagegen.spec.model import Spec, parse_spec, spec_schema
+from imagegen.spec.starter import starter_spec
 
 from . import yaml_text
 

@@ -1,0 +1,1 @@
+"""Artifacts: gathered, described in a manifest, and put in place whole."""

@@ -1,0 +1,1 @@
+"""The command line: it prints, exits, and reads clock and environment."""

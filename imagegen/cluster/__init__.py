@@ -1,0 +1,1 @@
+"""A spec with an identity, and what follows from both."""

@@ -1,0 +1,1 @@
+"""Changing a running cluster: one verb a file."""

@@ -1,0 +1,1 @@
+"""From a cluster and its keys to the text that a member boots with."""

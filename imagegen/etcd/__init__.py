@@ -1,0 +1,1 @@
+"""Facts about etcd: its versions, its variables and what their values may be."""

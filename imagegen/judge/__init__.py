@@ -1,0 +1,1 @@
+"""What exists, judged offline."""

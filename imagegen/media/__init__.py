@@ -1,0 +1,1 @@
+"""Bytes: encodings, and images that hold files."""

@@ -1,0 +1,1 @@
+"""Certificates and keys: judging, issuing and bringing them."""

@@ -1,0 +1,1 @@
+"""What the operator writes, and every problem with it."""

@@ -1,0 +1,1 @@
+"""``pki/<cluster>/``: credentials, and the record of the bootstrap."""

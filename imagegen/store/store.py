@@ -1,0 +1,724 @@
+"""The store of one cluster: what cannot be rebuilt. Back up this directory.
+
+    pki/icc-etcd/
+        cluster.json                                 the record of its bootstrap
+        client-ca.pem, client-ca-key.pem             who signs clients and servers
+        peer-ca.pem, peer-ca-key.pem                 who signs peers
+        members/NAME/server.pem, server-key.pem, peer.pem, peer-key.pem
+        clients/client.pem, client-key.pem, NAME.pem, NAME-key.pem
+
+``client-crl.pem`` lists the clients' certificates that were revoked. While a CA is
+being replaced, ``rotation.json``, ``rotation-ca.pem`` and ``rotation-ca-key.pem`` say
+how far that is and keep the CA that does not sign.
+
+With one CA (layouts ``lab`` and ``shared``) it is ``ca.pem`` and
+``ca-key.pem``, and a member has ``member.pem`` and ``member-key.pem``.
+
+These names are links through ``current``, itself a link to the newest of
+``generations/1``, ``generations/2`` and so on. A change of any size is a whole
+new generation, written beside the others and made current by one rename; older
+generations stay, with every key that ever was. Each is complete in itself and
+shares no file (no hard links) with another: they are a few kilobytes, and what
+damages one file must not reach its backup. ``cp -a`` and ``tar`` copy all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from imagegen._version import __version__
+from imagegen.base.problems import ImagegenError, Problem, ProblemsError, Severity
+from imagegen.cluster.cluster import Cluster, Identity, Joined, RecordedMember, Restored, hex_id
+from imagegen.pki.certificates import Credential, revoked_in
+from imagegen.pki.issue import (
+    CertificateAuthority,
+    MemberCredentials,
+    Pki,
+    Rotation,
+    members_common_name,
+)
+from imagegen.spec.model import Spec
+
+FORMAT = 1
+RECORD = "cluster.json"
+CRL = "client-crl.pem"
+ROTATION = "rotation.json"
+ROTATION_CA = "rotation-ca"
+CURRENT = "current"
+GENERATIONS = "generations"
+#: Being written; whatever is found here was interrupted and never current.
+UNFINISHED = ".unfinished"
+NEW_RECORD = f".{RECORD}.new"
+
+
+#: Entries of ``observed`` that say who belongs to the cluster since its bootstrap, by "event".
+ADDED, REMOVED, PROMOTED = "member-added", "member-removed", "member-promoted"
+#: The entry of ``observed`` about the snapshot a cluster began with, its first.
+RESTORED = "restored"
+
+
+# --- the record -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the cluster was bootstrapped with; what it later reported is ``observed``.
+
+    ``members`` are those of the bootstrap for ever; who belongs to the cluster
+    now follows from them and the changes that were observed.
+    """
+
+    cluster: str
+    store_id: str
+    token: str
+    created: datetime
+    cluster_id: int
+    members: tuple[RecordedMember, ...]
+    imagegen_version: str
+    observed: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def present(self) -> dict[str, RecordedMember]:
+        """Who belongs to the cluster now, by name."""
+        return self._after_changes()[0]
+
+    @property
+    def joined(self) -> dict[str, Joined]:
+        """How those who were not there at the bootstrap came in, by name."""
+        return self._after_changes()[1]
+
+    @property
+    def restored(self) -> Restored | None:
+        """The snapshot it began with, if it did not begin empty."""
+        for entry in self.observed:
+            if entry.get("event") == RESTORED:
+                return Restored(
+                    sha256=str(entry["sha256"]),
+                    size=int(entry["size"]),
+                    bump_revision=int(entry["bump_revision"]),
+                )
+        return None
+
+    def _after_changes(self) -> tuple[dict[str, RecordedMember], dict[str, Joined]]:
+        present = {member.name: member for member in self.members}
+        lives = dict.fromkeys(present, 1)
+        joined: dict[str, Joined] = {}
+        for entry in self.observed:
+            name, event = entry.get("name"), entry.get("event")
+            if event == ADDED:
+                members = tuple(_recorded_member(dict(m)) for m in entry["members"])
+                [member] = [m for m in members if m.name == name]
+                present[member.name] = member
+                earlier = lives.get(member.name, 0)
+                lives[member.name] = earlier + 1
+                joined[member.name] = Joined(
+                    member_id=member.member_id, members=members, earlier=earlier
+                )
+            elif event == REMOVED:
+                present.pop(entry["name"])
+                joined.pop(entry["name"], None)
+            elif event == PROMOTED:
+                joined[entry["name"]] = replace(joined[entry["name"]], promoted=True)
+        return present, joined
+
+    def to_json(self) -> str:
+        """The text of ``cluster.json``, IDs as etcdctl prints them."""
+        document = {
+            "format": FORMAT,
+            "cluster": self.cluster,
+            "store_id": self.store_id,
+            "token": self.token,
+            "created": self.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "cluster_id": hex_id(self.cluster_id),
+            "members": members_json(self.members),
+            "imagegen_version": self.imagegen_version,
+            "observed": list(self.observed),
+        }
+        return json.dumps(document, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """The record in ``text``; ValueError says what is wrong with it."""
+        document = json.loads(text)
+        known = document.get("format") if isinstance(document, dict) else None
+        if known != FORMAT:
+            raise ValueError(f"format is {known!r}; this imagegen knows {FORMAT}")
+        del document["format"]
+        record = cls(
+            cluster=_taken(document, "cluster", str),
+            store_id=_taken(document, "store_id", str),
+            token=_taken(document, "token", str),
+            created=_instant(_taken(document, "created", str)),
+            cluster_id=_id(_taken(document, "cluster_id", str)),
+            members=tuple(map(_recorded_member, _taken(document, "members", list))),
+            imagegen_version=_taken(document, "imagegen_version", str),
+            observed=tuple(_taken(document, "observed", list)),
+        )
+        if document:
+            raise ValueError(f"unknown: {', '.join(document)}")
+        try:
+            _ = record.present, record.restored
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError("observed: its events do not fit together") from None
+        return record
+
+
+def members_json(members: Iterable[RecordedMember]) -> list[dict[str, str]]:
+    """Members as the record keeps them."""
+    return [
+        {"name": m.name, "peer_url": m.peer_url, "member_id": hex_id(m.member_id)} for m in members
+    ]
+
+
+def _recorded_member(item: Any) -> RecordedMember:
+    if not isinstance(item, dict) or set(item) != {"name", "peer_url", "member_id"}:
+        raise ValueError("members: each has name, peer_url and member_id")
+    return RecordedMember(
+        name=_taken(item, "name", str),
+        peer_url=_taken(item, "peer_url", str),
+        member_id=_id(_taken(item, "member_id", str)),
+    )
+
+
+def _taken(document: dict[str, Any], key: str, kind: type) -> Any:
+    value = document.pop(key, None)
+    if not isinstance(value, kind):
+        raise ValueError(f"{key} is missing or of the wrong type")  # noqa: TRY004  # all faults are one kind
+    return value
+
+
+def _id(text: str) -> int:
+    if not re.fullmatch("[0-9a-f]{1,16}", text):
+        raise ValueError(f"{text!r} is no etcd ID")
+    return int(text, 16)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def record_of(cluster: Cluster, previous: Record | None = None) -> Record:
+    """The record to keep: ``previous`` for as long as it is the same cluster."""
+    if previous is not None and previous.store_id == cluster.identity.store_id:
+        return previous
+    return Record(
+        cluster=cluster.name,
+        store_id=cluster.identity.store_id,
+        token=cluster.token,
+        created=cluster.identity.created,
+        cluster_id=cluster.cluster_id,
+        members=tuple(
+            RecordedMember(name=m.name, peer_url=m.peer_url, member_id=m.member_id)
+            for m in cluster.members
+        ),
+        imagegen_version=__version__,
+        observed=tuple(_events_of(cluster.identity)),
+    )
+
+
+def _events_of(identity: Identity) -> Iterator[Mapping[str, Any]]:
+    """What there is to say of a cluster before it has run."""
+    if restored := identity.restored:
+        at = identity.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        yield {
+            "at": at,
+            "event": RESTORED,
+            "sha256": restored.sha256,
+            "size": restored.size,
+            "bump_revision": restored.bump_revision,
+        }
+
+
+def identity_for(
+    spec: Spec,
+    record: Record | None,
+    *,
+    now: datetime,
+    new_cluster: bool = False,
+    random_hex: Callable[[int], str] = secrets.token_hex,
+) -> Identity:
+    """The cluster's identity: recorded, or made now for a first build or ``new_cluster``.
+
+    Raises:
+        ProblemsError: the spec's members, peer URLs or token are not the
+            recorded ones, each difference by name.
+    """
+    if record is None or new_cluster:
+        if record is not None and spec.token == record.token:
+            raise ImagegenError(
+                f"--new-cluster needs a new token, and the spec sets {spec.token} again",
+                where="token",
+                hint="change it, or remove it to have a random one",
+            )
+        return Identity(
+            store_id=random_hex(16),
+            token=spec.token or f"{spec.cluster}-{random_hex(8)}",
+            created=now.astimezone(UTC).replace(microsecond=0),
+        )
+    identity = Identity(
+        store_id=record.store_id,
+        token=record.token,
+        created=record.created,
+        bootstrap=record.members,
+        joined=record.joined,
+        restored=record.restored,
+    )
+    if problems := _differences(Cluster(spec=spec, identity=identity), record):
+        raise ProblemsError(problems)
+    return identity
+
+
+def _differences(cluster: Cluster, record: Record) -> list[Problem]:
+    wanted = {member.name: member.peer_url for member in cluster.members}
+    recorded = {member.name: member.peer_url for member in record.present.values()}
+    found: list[tuple[str, str, str]] = []
+    for name in wanted.keys() - recorded.keys():
+        what = f"{name} ({wanted[name]}) is not in the recorded cluster"
+        found.append(("members", what, "imagegen member add"))
+    for name in recorded.keys() - wanted.keys():
+        what = f"{name} ({recorded[name]}) is in the recorded cluster, and not in the spec"
+        found.append(("members", what, "imagegen member remove"))
+    for name in wanted.keys() & recorded.keys():
+        if wanted[name] != recorded[name]:
+            what = f"{name} has moved from {recorded[name]} to {wanted[name]}"
+            found.append(("members", what, "imagegen member replace"))
+    token = cluster.spec.token
+    if token is not None and token != record.token:
+        found.append(("token", f"{token} is not the recorded {record.token}", ""))
+    return [
+        Problem(
+            where=where,
+            what=what,
+            hint="etcd reads these only at its first start. Set it back, or start over as a new "
+            "cluster with --new-cluster"
+            + (f"; changing the running one is for `{command}`" if command else ""),
+        )
+        for where, what, command in sorted(found)
+    ]
+
+
+# --- the files ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a store holds, and what is amiss with its files."""
+
+    record: Record
+    pki: Pki = field(repr=False)
+    warnings: tuple[Problem, ...] = ()
+
+
+class Store:
+    """The directory ``ROOT/CLUSTER`` and all that is in it."""
+
+    def __init__(self, root: Path, cluster: str) -> None:
+        self.path = root / cluster
+        self.cluster = cluster
+        self._held = False
+
+    @contextmanager
+    def locked(self, *, wait: float = 30.0) -> Iterator[None]:
+        """Keep other builds out, after waiting ``wait`` seconds for one that is running.
+
+        Raises:
+            ImagegenError: it is still running, or the store cannot be written.
+        """
+        with _explained(self.path):
+            # Not with parents=True alone: that leaves the root's mode to the umask.
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with _explained(self.path):
+                self._acquire(lock, time.monotonic() + wait)
+                self._prepare()
+            self._held = True
+            yield
+        finally:
+            self._held = False
+            os.close(lock)
+
+    def _acquire(self, lock: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ImagegenError(
+                        "another imagegen is working on this store",
+                        where=str(self.path),
+                        hint="wait until it is done, then run this again",
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _prepare(self) -> None:
+        """Sweep what an interrupted run left, and point an empty store at its first generation.
+
+        That ``current`` dangles until the first generation gets its name, so
+        one rename is what makes a store of an empty directory, and a store
+        whose ``current`` was lost is never taken for an empty one.
+        """
+        generations = self.path / GENERATIONS
+        generations.mkdir(mode=0o700, exist_ok=True)
+        if (generations / UNFINISHED).exists():
+            shutil.rmtree(generations / UNFINISHED)
+        (self.path / UNFINISHED).unlink(missing_ok=True)
+        (self.path / CURRENT / NEW_RECORD).unlink(missing_ok=True)
+        if not self._generations() and not (self.path / CURRENT).is_symlink():
+            (self.path / CURRENT).symlink_to(f"{GENERATIONS}/1")
+
+    def _generations(self) -> list[int]:
+        with suppress(FileNotFoundError):
+            found = [path.name for path in (self.path / GENERATIONS).iterdir()]
+            return [int(name) for name in found if name.isdigit()]
+        return []
+
+    def load(self) -> Stored | None:
+        """What the store holds; None if nothing was ever saved in it.
+
+        Raises:
+            ImagegenError: it is damaged. It is never taken for an empty one.
+        """
+        with _explained(self.path):
+            # Once resolved, a save by another run does not change what is read here.
+            base = self.path / CURRENT
+            base = self.path / base.readlink() if base.is_symlink() else base
+            if not base.is_dir():
+                if not self._generations():
+                    return None
+                raise _damaged(self.path, "current does not lead to one of its generations")
+            return self._load(base)
+
+    def _load(self, base: Path) -> Stored:
+        record = self._record(base / RECORD)
+        one_ca = (base / "ca.pem").exists()
+        ca = _authority(base, "ca" if one_ca else "client-ca")
+        members = {
+            directory.name: _member(directory, one_ca)
+            for directory in sorted((base / "members").iterdir())
+        }
+        clients = {
+            path.stem: _credential(path.parent, path.stem)
+            for path in sorted((base / "clients").iterdir())
+            if not path.name.endswith("-key.pem")
+        }
+        name = members_common_name(members, clients.values()) if one_ca else None
+        pki = Pki(
+            ca=ca,
+            peer_ca=ca if one_ca else _authority(base, "peer-ca"),
+            members=members,
+            client=clients.pop("client", None),
+            clients=clients,
+            peer_common_name=name,
+            crl_pem=_crl(base / CRL),
+            rotation=_rotation(base),
+        )
+        return Stored(record=record, pki=pki, warnings=tuple(self._exposed(base)))
+
+    def clients_ever(self) -> dict[str, set[str]]:
+        """Every certificate that a client ever had here, as PEM texts by the client's name.
+
+        A renewed certificate replaces another that is good until its own end.
+        """
+        ever: dict[str, set[str]] = {}
+        with _explained(self.path):
+            for number in self._generations():
+                for path in (self.path / GENERATIONS / str(number) / "clients").glob("*.pem"):
+                    if not path.name.endswith("-key.pem"):
+                        ever.setdefault(path.stem, set()).add(_text(path))
+        return ever
+
+    def _record(self, path: Path) -> Record:
+        try:
+            record = Record.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise _damaged(path, "is missing") from None
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, f"cannot be used: {error}") from None
+        if record.cluster != self.cluster:
+            raise ImagegenError(
+                f"is the record of {record.cluster}, not of {self.cluster}",
+                where=str(path),
+                hint="name the directory as the cluster is called in its spec",
+            )
+        return record
+
+    def _exposed(self, base: Path) -> Iterator[Problem]:
+        """Warn, not refuse: what others could read they have read; a renewal must go through."""
+        open_paths = [
+            path
+            for path in (self.path, base, *base.rglob("*"))
+            if (path.is_dir() or path.name.endswith("-key.pem")) and path.stat().st_mode & 0o077
+        ]
+        if open_paths:
+            more = f" and {len(open_paths) - 1} more" if len(open_paths) > 1 else ""
+            yield Problem(
+                where=str(open_paths[0]),
+                what=f"can be read by other users{more}",
+                hint=f"chmod -R go= {self.path}",
+                severity=Severity.WARNING,
+            )
+
+    def save(self, record: Record, pki: Pki) -> bool:
+        """Make this the current generation; False, and no write, if it is already.
+
+        Members and clients that ``pki`` does not have keep their stored
+        credentials. Until the one rename at the end, and if anything fails
+        before it, the store is what it was.
+
+        Raises:
+            ImagegenError: it cannot be written.
+        """
+        if not self._held:
+            raise RuntimeError("Store.save outside of Store.locked")
+        stored = self.load()
+        if stored is not None:
+            old = stored.pki
+            pki = replace(
+                pki,
+                members={**old.members, **pki.members},
+                client=pki.client or old.client,
+                clients={**old.clients, **pki.clients},
+                crl_pem=pki.crl_pem or old.crl_pem,
+            )
+        files = _files(record, pki)
+        if stored is not None and files == _files(stored.record, stored.pki):
+            return False
+        with _explained(self.path):
+            self._write(files)
+        return True
+
+    def observe(self, entry: Mapping[str, Any], *, counters: Collection[str] = ()) -> None:
+        """Append to the record what the cluster has reported about itself.
+
+        Only the record changes: no generation is made of it, or whoever asks
+        for the status every minute would fill the disk with keys. For the same
+        reason nothing is written where ``entry`` says what the last one says,
+        at another time; and where nothing but ``counters`` differs, numbers
+        that only ever grow, those of the last one are raised.
+
+        Raises:
+            ImagegenError: nothing was ever saved here, or it cannot be written.
+        """
+        if not self._held:
+            raise RuntimeError("Store.observe outside of Store.locked")
+        with _explained(self.path):
+            base = self.path / CURRENT
+            record = self._record(base / RECORD)
+            observed = _with_observation(record.observed, entry, counters)
+            if observed == record.observed:
+                return
+            new = base / NEW_RECORD
+            with open(new, "w", encoding="ascii", opener=_private) as file:
+                file.write(replace(record, observed=observed).to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(base / RECORD)
+            _fsync(base)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A private directory for keys that live as long as a question.
+
+        Not in /tmp: what a killed run leaves of it, the next one sweeps.
+        """
+        if not self._held:
+            raise RuntimeError("Store.scratch outside of Store.locked")
+        path = self.path / GENERATIONS / UNFINISHED
+        with _explained(path):
+            path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+    def _write(self, files: Mapping[str, str]) -> None:
+        generations = self.path / GENERATIONS
+        number = max(self._generations(), default=0) + 1
+        _write_tree(generations / UNFINISHED, files)
+        for path in (generations / UNFINISHED).iterdir():
+            self._link(path.name)
+        _fsync(self.path)
+        _fsync(self.path.parent)
+        (generations / UNFINISHED).rename(generations / str(number))
+        _fsync(generations)
+        target = Path(GENERATIONS, str(number))
+        if (self.path / CURRENT).readlink() != target:
+            (self.path / UNFINISHED).symlink_to(target)
+            (self.path / UNFINISHED).rename(self.path / CURRENT)
+            _fsync(self.path)
+        for path in self.path.iterdir():
+            if path.is_symlink() and not path.exists():
+                path.unlink()  # of a file that only older generations have
+
+    def _link(self, name: str) -> None:
+        path, target = self.path / name, Path(CURRENT, name)
+        if path.is_symlink() and path.readlink() == target:
+            return
+        if path.exists() or path.is_symlink():
+            raise ImagegenError(
+                f"is in the way: it should be a link to {target}",
+                where=str(path),
+                hint="move it out of the store; the file that counts is the one it should lead to",
+            )
+        path.symlink_to(target)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise ImagegenError(
+            f"cannot use the store: {error.strerror}",
+            where=str(error.filename or path),
+            hint="what was saved before is still there; run again once this is mended",
+        ) from None
+
+
+def _damaged(path: Path, what: str) -> ImagegenError:
+    hint = "restore the store from a backup, or point `current` at an older generation"
+    return ImagegenError(what, where=str(path), hint=hint)
+
+
+def _files(record: Record, pki: Pki) -> dict[str, str]:
+    """Every file of a generation, by its path in it."""
+    files = {RECORD: record.to_json()}
+    authorities = [pki.ca, pki.peer_ca]
+    if pki.crl_pem:
+        files[CRL] = pki.crl_pem
+    if rotation := pki.rotation:
+        files[ROTATION] = json.dumps({"ca": rotation.name, "step": rotation.step}) + "\n"
+        authorities.append(replace(rotation.other, name=ROTATION_CA))
+    for authority in authorities:
+        files[f"{authority.name}.pem"] = authority.certificate_pem
+        if authority.key_pem is not None:
+            files[f"{authority.name}-key.pem"] = authority.key_pem
+    credentials = {f"clients/{name}": client for name, client in pki.clients.items()}
+    if pki.client:
+        credentials["clients/client"] = pki.client
+    for name, member in pki.members.items():
+        if pki.ca.name == pki.peer_ca.name:
+            credentials[f"members/{name}/member"] = member.server
+        else:
+            credentials[f"members/{name}/server"] = member.server
+            credentials[f"members/{name}/peer"] = member.peer
+    for path, credential in credentials.items():
+        files[f"{path}.pem"] = credential.certificate_pem
+        files[f"{path}-key.pem"] = credential.key_pem
+    return files
+
+
+def _authority(base: Path, name: str) -> CertificateAuthority:
+    key = base / f"{name}-key.pem"
+    return CertificateAuthority(
+        name=name,
+        certificate_pem=_text(base / f"{name}.pem"),
+        # Brought by the operator, or taken offline: only signing needs it.
+        key_pem=_text(key) if key.exists() else None,
+    )
+
+
+def _crl(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    text = _text(path)
+    try:
+        revoked_in(text)
+    except ValueError:
+        # Never taken for an empty list: whoever was revoked would be let in again.
+        raise _damaged(path, "is no revocation list") from None
+    return text
+
+
+def _rotation(base: Path) -> Rotation | None:
+    path = base / ROTATION
+    if not path.exists():
+        return None
+    try:
+        document = json.loads(_text(path))
+        name, step = document["ca"], document["step"]
+        if name not in ("ca", "client-ca", "peer-ca") or step not in (1, 2, 3):
+            raise ValueError
+    except (ValueError, TypeError, KeyError):
+        raise _damaged(path, "does not say which step a rotation is at") from None
+    return Rotation(name=name, step=step, other=_authority(base, ROTATION_CA))
+
+
+def _member(directory: Path, one_ca: bool) -> MemberCredentials:
+    if one_ca:
+        both = _credential(directory, "member")
+        return MemberCredentials(server=both, peer=both)
+    return MemberCredentials(
+        server=_credential(directory, "server"), peer=_credential(directory, "peer")
+    )
+
+
+def _credential(directory: Path, name: str) -> Credential:
+    return Credential(
+        certificate_pem=_text(directory / f"{name}.pem"),
+        key_pem=_text(directory / f"{name}-key.pem"),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise _damaged(path, "is missing") from None
+    except UnicodeDecodeError:
+        raise _damaged(path, "is no PEM text") from None
+
+
+def _with_observation(
+    observed: tuple[Mapping[str, Any], ...], entry: Mapping[str, Any], counters: Collection[str]
+) -> tuple[Mapping[str, Any], ...]:
+    last = observed[-1] if observed else {}
+    changed = {key for key in last.keys() | entry.keys() if last.get(key) != entry.get(key)}
+    if not last or changed - {"at", *counters}:
+        return (*observed, dict(entry))
+    raised = [key for key in changed - {"at"} if entry.get(key, 0) > last.get(key, 0)]
+    news = {key: entry[key] for key in (*raised, "at") if key in entry}
+    return (*observed[:-1], {**last, **news}) if raised else observed
+
+
+def _write_tree(top: Path, files: Mapping[str, str]) -> None:
+    """Write files of mode 0600 into new directories of mode 0700, all of it on the disk."""
+    directories = {top, top / "members", top / "clients"} | {(top / name).parent for name in files}
+    for directory in sorted(directories):
+        directory.mkdir(mode=0o700)
+    for name, text in files.items():
+        with open(top / name, "x", encoding="ascii", opener=_private) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    for directory in sorted(directories, reverse=True):
+        _fsync(directory)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def _fsync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
