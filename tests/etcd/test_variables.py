@@ -27,7 +27,7 @@ from imagegen.etcd.variables import (
 from tests.conftest import ROOT
 from tests.releases import upstream
 
-from .real_etcd import Etcd, flags_of, gate_flags_of, gates_of, ignored_flags_of
+from .program import Etcd, flags_of, gate_flags_of, gates_of, ignored_flags_of
 
 S = TypeVar("S")
 T = TypeVar("T")
