@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import struct
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from tests.conftest import require_program
+from tests.conftest import ROOT, require_program
 
 
 def elf(machine: int = 62) -> bytes:
@@ -73,3 +74,11 @@ def web_server(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def upstream(minor: str) -> str:
+    """The version of a minor that .ci/tools builds: what its go.mod requires, such as 3.5.35."""
+    required = (ROOT / "tests/real_etcd/upstream" / minor / "go.mod").read_text()
+    match = re.search(r"^\s*go\.etcd\.io/etcd/server/v3 v(\S+)", required, re.MULTILINE)
+    assert match, f"tests/real_etcd/upstream/{minor}/go.mod does not require etcd"
+    return match[1]

@@ -2,7 +2,9 @@
 
 etcd only warns about a variable it does not know, and exits on a value it
 cannot read. Both are cheaper to hear from us than from a machine that does not
-come up. Read from etcd's source, 3.4.0 to 3.7.1: ``--help`` leaves settings out.
+come up. Read from etcd's source from 3.4.0 on, for ``--help`` leaves settings out; our
+tests read the names again in the source of upstream's newest 3.5, 3.6 and 3.7, and
+try values at and past each limit on these and on Debian's 3.4 and 3.5.
 
 We are stricter than etcd where it would quietly do something else than what is
 written: a relative path, an octal number, an unknown metrics level.
@@ -101,7 +103,9 @@ class Setting(NamedTuple):
     kind: Kind
     span: Span
     bounds: tuple[int, int]
-    """Of a number, or of a duration in nanoseconds."""
+    """Of a number, or of a duration in nanoseconds; of a retention, if it is a duration."""
+    special: frozenset[int]
+    """Values outside of the bounds that mean something of their own, such as 0 for off."""
     choices: Mapping[str, Span]
     instead: str
     """What takes its place where it is no more."""
@@ -121,9 +125,59 @@ class Refusal(NamedTuple):
     instead: str
 
 
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_DURATION_PART = r"(?=\.?[0-9])([0-9]{0,19})(?:\.([0-9]{0,18}))?(ns|us|ms|s|m|h)"
+
+
+# What fits the nanoseconds of a Go duration.
+_MOST_HOURS = (2**63 - 1) // _NANOSECONDS["h"]
+
+
+def _parse_duration(value: str) -> int | None:
+    """Nanoseconds of a duration as Go writes it, without a sign."""
+    if value == "0":
+        return 0
+    if not re.fullmatch(f"(?:{_DURATION_PART})+", value):
+        return None
+    total = 0
+    for whole, fraction, unit in re.findall(_DURATION_PART, value):
+        total += int(f"0{whole}{fraction}") * _NANOSECONDS[unit] // int(10 ** len(fraction))
+    return total
+
+
 # Every variable that a release from 3.4 to 3.7 knows, other than to ignore it:
 # its name without ETCD_, its kind, the releases that know it, and its bounds or
-# choices. A choice may have releases of its own.
+# choices. A choice may have releases of its own; what stands before | is allowed too.
+#
+# Some bounds are not etcd's own, which takes more and then does not live with it, or
+# does something else. Seen with real etcd from 3.4 to 3.7, or read in the source of 3.6:
+#
+# * MAX_REQUEST_BYTES. From 3.6 on a member publishes its name and client URLs by a
+#   request under this limit (publishV3, processInternalRaftRequestOnce), and serves nobody
+#   before that; 3.4 and 3.5 then refuse every write. The longest name and URL that a spec
+#   can give a member need 151 to 160 bytes. 1024 is room for both as DNS names of 253.
+#   At most: with 512 KiB more it has to fit Go's int (grpcOverheadBytes), or gRPC refuses
+#   every request.
+# * QUOTA_BACKEND_BYTES. A database without a key has 20480 bytes, in pages of 4096, and
+#   a quota below that refuses every write. At most: etcd maps a tenth more than the quota
+#   into its address space of 2^47 bytes; with 2^46, 3.6 and 3.7 did not always start.
+#   0 is the default, -1 no quota.
+# * AUTO_COMPACTION_RETENTION. etcd divides by a tenth of it, and so panics below 10ns. It
+#   starts to count before the member can compact: with 10ns 3.5 crashed.
+# * WATCH_PROGRESS_NOTIFY_INTERVAL. etcd adds up to a tenth, and the sum has to fit an int64,
+#   or the first watch makes it panic.
+# * AUTH_TOKEN_TTL is turned into nanoseconds, BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES into
+#   bytes: larger numbers overflow.
+# * What is unsigned in etcd is mostly cast to int: above 2^63-1, MAX_SNAPSHOTS panics, and
+#   MAX_TXN_OPS lets nothing through. What is signed: with MAX_LEARNERS below 0, etcd exits.
+# * A duration below 0 turns most things off, and panics as CORRUPT_CHECK_TIME.
 _TABLE = """
 # a member by itself
 NAME                                 text     ..
@@ -136,23 +190,23 @@ LISTEN_CLIENT_HTTP_URLS              listen   3.4.25,3.5.8..
 LISTEN_METRICS_URLS                  listen   ..
 MAX_SNAPSHOTS                        integer  ..
 MAX_WALS                             integer  ..
-SNAPSHOT_COUNT                       integer  ..
-SNAPSHOT_CATCHUP_ENTRIES             integer  3.6..
+SNAPSHOT_COUNT                       integer  ..             0..18446744073709551615
+SNAPSHOT_CATCHUP_ENTRIES             integer  3.6..          0..18446744073709551615
 HEARTBEAT_INTERVAL                   integer  ..             1..10000
 ELECTION_TIMEOUT                     integer  ..             5..50000
 INITIAL_ELECTION_TICK_ADVANCE        boolean  ..
 PRE_VOTE                             boolean  ..
-QUOTA_BACKEND_BYTES                  integer  ..             -1..
+QUOTA_BACKEND_BYTES                  integer  ..             -1|0|32768..35184372088832
 BACKEND_BATCH_INTERVAL               duration ..
 BACKEND_BATCH_LIMIT                  integer  ..
 BACKEND_BBOLT_FREELIST_TYPE          choice   3.5..          array map
-BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES integer  3.6..
+BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES integer  3.6..          0..17592186044415
 MEMORY_MLOCK                         boolean  3.6..
 UNSAFE_NO_FSYNC                      boolean  3.4.10..
 
 # requests and connections
 MAX_TXN_OPS                    integer  ..
-MAX_REQUEST_BYTES              integer  ..
+MAX_REQUEST_BYTES              integer  ..             1024..9223372036854251519
 MAX_CONCURRENT_STREAMS         integer  3.4.20,3.5.5.. 0..4294967295
 GRPC_KEEPALIVE_MIN_TIME        duration ..
 GRPC_KEEPALIVE_INTERVAL        duration ..
@@ -161,7 +215,7 @@ SOCKET_REUSE_PORT              boolean  3.5..
 SOCKET_REUSE_ADDRESS           boolean  3.5..
 RAFT_READ_TIMEOUT              duration 3.5..
 RAFT_WRITE_TIMEOUT             duration 3.5..
-WATCH_PROGRESS_NOTIFY_INTERVAL duration 3.6..
+WATCH_PROGRESS_NOTIFY_INTERVAL duration 3.6..          0..2329134h
 WARNING_APPLY_DURATION         duration 3.6..
 WARNING_UNARY_REQUEST_DURATION duration 3.6..
 ENABLE_GRPC_GATEWAY            boolean  ..
@@ -235,7 +289,7 @@ CIPHER_SUITES                     choices ..
 TLS_MIN_VERSION                   choice  3.4.25,3.5.8.. TLS1.2 TLS1.3
 TLS_MAX_VERSION                   choice  3.4.25,3.5.8.. TLS1.2 TLS1.3
 AUTH_TOKEN                        token   ..
-AUTH_TOKEN_TTL                    integer 3.4.10..
+AUTH_TOKEN_TTL                    integer 3.4.10.. 0..9223372036
 BCRYPT_COST                       integer ..             4..31
 
 # logs, metrics and traces
@@ -258,18 +312,18 @@ DISTRIBUTED_TRACING_SAMPLING_RATE integer 3.6.. 0..1000000
 
 # compaction and consistency
 AUTO_COMPACTION_MODE      choice    ..    periodic revision
-AUTO_COMPACTION_RETENTION retention ..
+AUTO_COMPACTION_RETENTION retention ..    0|1s..
 COMPACTION_BATCH_LIMIT    integer   3.6..
 COMPACTION_SLEEP_INTERVAL duration  3.6..
 CORRUPT_CHECK_TIME        duration  3.6..
-COMPACT_HASH_CHECK_TIME   duration  3.6.. 1..
+COMPACT_HASH_CHECK_TIME   duration  3.6.. 1ns..
 FEATURE_GATES             gates     3.6..
 
 # experimental: 3.6 knows both these names and their successors
 EXPERIMENTAL_BACKEND_BBOLT_FREELIST_TYPE          choice   ..3.5             array map
-EXPERIMENTAL_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES integer  3.5..3.7
+EXPERIMENTAL_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES integer  3.5..3.7          0..17592186044415
 EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED           boolean  3.5.5..3.7
-EXPERIMENTAL_COMPACT_HASH_CHECK_TIME              duration 3.5.5..3.7        1..
+EXPERIMENTAL_COMPACT_HASH_CHECK_TIME              duration 3.5.5..3.7        1ns..
 EXPERIMENTAL_COMPACTION_BATCH_LIMIT               integer  ..3.7
 EXPERIMENTAL_COMPACTION_SLEEP_INTERVAL            duration 3.5.16..3.7
 EXPERIMENTAL_CORRUPT_CHECK_TIME                   duration ..3.7
@@ -284,12 +338,12 @@ EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT_PERSIST      boolean  3.4.20,3.5.2..3.7
 EXPERIMENTAL_INITIAL_CORRUPT_CHECK                boolean  ..3.7
 EXPERIMENTAL_MEMORY_MLOCK                         boolean  3.5..3.7
 EXPERIMENTAL_PEER_SKIP_CLIENT_SAN_VERIFICATION    boolean  ..3.7
-EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES             integer  3.5.14..3.7
+EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES             integer  3.5.14..3.7       0..18446744073709551615
 EXPERIMENTAL_STOP_GRPC_SERVICE_ON_DEFRAG          boolean  3.5.14..3.7
 EXPERIMENTAL_TXN_MODE_WRITE_WITH_SHARED_BUFFER    boolean  3.5..3.7
 EXPERIMENTAL_WARNING_APPLY_DURATION               duration 3.4.16..3.7
 EXPERIMENTAL_WARNING_UNARY_REQUEST_DURATION       duration 3.6..3.7
-EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL       duration 3.4.11..3.7
+EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL       duration 3.4.11..3.7       0..2329134h
 """
 
 _CHOICES = {
@@ -328,6 +382,11 @@ _SUCCESSORS = {
 }
 
 
+def _read_limit(text: str) -> int:
+    duration = _parse_duration(text)
+    return int(text) if duration is None else duration
+
+
 def _read_table() -> dict[str, Setting]:
     rows = [line.split() for line in _TABLE.splitlines() if line and line[0] != "#"]
     names = {f"ETCD_{row[0]}" for row in rows}
@@ -335,16 +394,20 @@ def _read_table() -> dict[str, Setting]:
     for row in rows:
         name, kind, span = f"ETCD_{row[0]}", Kind(row[1]), Span.parse(row[2])
         values = row[3:] or _CHOICES.get(name, "").split()
-        least = most = ""
-        if kind in (Kind.INTEGER, Kind.DURATION) and values:
-            least, _, most = values.pop().partition("..")
+        bounds, special = (0, 2**63 - 1), frozenset[int]()
+        if kind in (Kind.INTEGER, Kind.DURATION, Kind.RETENTION) and values:
+            *others, limits = values.pop().split("|")
+            least, _, most = limits.partition("..")
+            bounds = (_read_limit(least), _read_limit(most) if most else bounds[1])
+            special = frozenset(map(_read_limit, others))
         choices = (value.rstrip(")").partition("(") for value in values)
         successor = name.replace("_EXPERIMENTAL_", "_")
         renamed = successor != name and successor in names
         settings[name] = Setting(
             kind=kind,
             span=span,
-            bounds=(int(least or 0), int(most or 2**63 - 1)),
+            bounds=bounds,
+            special=special,
             choices={choice: Span.parse(releases) for choice, _, releases in choices},
             instead=successor if renamed else _SUCCESSORS.get(name, ""),
         )
@@ -518,16 +581,6 @@ _BOOLEANS = {
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
 
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
-_DURATION_PART = r"([0-9]{1,18}\.?[0-9]{0,18}|\.[0-9]{1,18})(ns|us|ms|s|m|h)"
-
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _EXPECTED_URLS = ("URLs", "write scheme://host:port, such as https://10.0.0.5:2379, and no path")
 
@@ -540,38 +593,43 @@ def _check_boolean(value: str, _: Setting) -> Complaint:
 
 
 def _check_integer(value: str, setting: Setting) -> Complaint:
-    least, most = setting.bounds
-    if re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value) and least <= int(value) <= most:
+    if re.fullmatch(r"0|-?[1-9][0-9]{0,19}", value) and _within(int(value), setting):
         return None
     octal = re.match(r"0[0-9]", value)
     hint = "etcd reads a number with a leading zero as octal" if octal else ""
-    return f"a whole number from {least} to {most}", hint
+    least, most = setting.bounds
+    others = "".join(f", or {other}" for other in sorted(setting.special))
+    return f"a whole number from {least} to {most}{others}", hint
 
 
 def _check_duration(value: str, setting: Setting) -> Complaint:
-    least, most = setting.bounds
     nanoseconds = _parse_duration(value)
-    if nanoseconds is not None and least <= nanoseconds <= most:
+    if nanoseconds is not None and _within(nanoseconds, setting):
         return None
-    return (
-        "a duration above 0" if least else "a duration",
-        "write numbers with units, such as 500ms, 10s or 1h30m",
-    )
+    least, most = setting.bounds
+    limits = {1: " above 0"}.get(least, f" of at least {_show_duration(least)}" if least else "")
+    if most < 2**63 - 1:
+        limits += f" of at most {_show_duration(most)}"
+    others = "".join(f", or {other}" for other in sorted(setting.special))
+    return f"a duration{limits}{others}", "write numbers with units, such as 500ms, 10s or 1h30m"
 
 
-def _parse_duration(value: str) -> int | None:
-    """Nanoseconds of a duration as Go writes it, without a sign."""
-    if value == "0":
-        return 0
-    if not re.fullmatch(f"(?:{_DURATION_PART})+", value):
-        return None
-    parts = re.findall(_DURATION_PART, value)
-    return sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in parts)
+def _within(number: int, setting: Setting) -> bool:
+    least, most = setting.bounds
+    return least <= number <= most or number in setting.special
+
+
+def _show_duration(nanoseconds: int) -> str:
+    """As Go reads it, in the largest unit that divides it."""
+    units = sorted(_NANOSECONDS.items(), key=lambda unit: unit[1])
+    name, size = [unit for unit in units if nanoseconds % unit[1] == 0][-1]
+    return f"{nanoseconds // size}{name}"
 
 
 def _check_retention(value: str, setting: Setting) -> Complaint:
-    if _check_integer(value, setting) and _check_duration(value, setting):
-        return "a duration, or a number of hours or revisions", "such as 1h or 1000; 0 is off"
+    number = setting._replace(bounds=(0, 2**63 - 1))
+    if _check_integer(value, number) and (complaint := _check_duration(value, setting)):
+        return f"a number of hours or revisions, or {complaint[0]}", "such as 1h or 1000"
     return None
 
 
@@ -731,22 +789,43 @@ def _check_tls(settings: Mapping[str, str], _version: Version) -> Iterator[Findi
 
 def _check_compaction(settings: Mapping[str, str], _version: Version) -> Iterator[Finding]:
     retention = settings.get("ETCD_AUTO_COMPACTION_RETENTION", "0")
-    if settings.get("ETCD_AUTO_COMPACTION_MODE") == "revision" and not retention.isdigit():
-        # etcd takes the nanoseconds of a duration for a number of revisions.
+    is_number = retention.isdigit()
+    if settings.get("ETCD_AUTO_COMPACTION_MODE") == "revision":
+        if not is_number:
+            # etcd takes the nanoseconds of a duration for a number of revisions.
+            yield (
+                ("ETCD_AUTO_COMPACTION_RETENTION", "ETCD_AUTO_COMPACTION_MODE"),
+                f"{retention} is not a number of revisions: nothing would ever be compacted",
+                "use a number, or the mode periodic",
+            )
+    elif is_number and int(retention) > _MOST_HOURS:
         yield (
-            ("ETCD_AUTO_COMPACTION_RETENTION", "ETCD_AUTO_COMPACTION_MODE"),
-            f"{retention} is no number of revisions: nothing would ever be compacted",
-            "use a number, or the mode periodic",
+            ("ETCD_AUTO_COMPACTION_RETENTION",),
+            f"{retention} hours are more than etcd can count: it would compact at another time",
+            f"use at most {_MOST_HOURS}, or the mode revision",
         )
 
 
-def _check_leases(settings: Mapping[str, str], _version: Version) -> Iterator[Finding]:
+def _check_leases(settings: Mapping[str, str], version: Version) -> Iterator[Finding]:
     gates = _enabled_gates(settings)
     if "LeaseCheckpointPersist" in gates and not gates.keys() & {"LeaseCheckpoint", "AllAlpha"}:
         yield (
             (gates["LeaseCheckpointPersist"],),
             "lease checkpoints cannot be kept unless they are made",
             "turn LeaseCheckpoint on too",
+        )
+    persist = "ETCD_EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT_PERSIST"
+    if (
+        settings.get("ETCD_LOGGER") == "capnslog"
+        and SETTINGS[persist].span.covers(version)
+        and "LeaseCheckpoint" in gates
+        and "LeaseCheckpointPersist" not in gates
+    ):
+        # It warns that they are not kept, by a logger that is not there.
+        yield (
+            (gates["LeaseCheckpoint"], "ETCD_LOGGER"),
+            "with capnslog, etcd crashes if lease checkpoints are made and not kept",
+            f"use zap, or turn {persist} on too",
         )
 
 
