@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv demo test test-crashes test-etcd fuzz fuzz-short bench boot-test \
+.PHONY: help venv demo test test-crashes test-etcd test-etcd-full fuzz fuzz-short bench boot-test \
   boot-test-full packer-test lint audit clean
 
 help:  ## what can be made
@@ -28,8 +28,14 @@ test: venv  ## unit tests; those that need a missing program are skipped by name
 test-crashes: venv  ## every command stopped at each of its system calls; needs strace
 	$(BIN)/pytest -m crashes --numprocesses auto
 
+# On the newest and Debian 13's everything, on the others a part that the day decides.
 test-etcd: venv  ## real etcd processes in network namespaces; needs root and .ci/tools
-	$(BIN)/pytest -m etcd
+	$(ETCD) --etcd today
+
+test-etcd-full: venv  ## the same, everything on every version; ETCD_VERSIONS=3.6 for one
+	$(ETCD) --etcd $(or $(ETCD_VERSIONS),all)
+
+ETCD = $(BIN)/pytest -m etcd --numprocesses 2 --dist loadgroup
 
 # Logs, and what failed if anything did, are in out/fuzz/.
 fuzz: venv  ## a fuzzing campaign: a million specs, 200,000 ISOs; an hour or more

@@ -12,6 +12,8 @@ import pytest
 from imagegen.cluster.cluster import Cluster, Identity
 from imagegen.spec.model import parse_spec
 
+pytest_plugins = ["tests.real_etcd.versions"]
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 TEMPLATES = ROOT / "cloud_init_templates"

@@ -522,7 +522,6 @@ def client_artifacts(cluster: Cluster, pki: Pki, templates: Templates) -> Iterat
     folder = PurePosixPath(CLIENT)
     texts = {"ca.pem": pki.ca.certificate_pem}
     settings = {
-        "ETCDCTL_API": "3",
         "ETCDCTL_ENDPOINTS": ",".join(cluster.client_urls),
         "ETCDCTL_CACERT": "ca.pem",
     }

@@ -19,6 +19,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import count
@@ -29,9 +30,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from imagegen.build.build import Options, build_cluster, load_spec
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from tests.conftest import ROOT, require_program
+
+from .versions import spec_for
 
 # Nothing of our own environment reaches etcd or its clients, proxies least of all.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -383,6 +387,24 @@ class Lab:
         done = self.try_etcdctl(*argv, **settings)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+
+def build(spec: str, folder: Path) -> Path:
+    """The output directory of a spec, which becomes the folder's cluster.yaml."""
+    file = folder / "cluster.yaml"
+    file.write_text(spec)
+    # The real time: etcd compares certificates with its own clock.
+    now = datetime.now(UTC)
+    options = Options(now=now, output=folder / "out", pki=folder / "pki")
+    return build_cluster(load_spec(file, now=now), options).directory
+
+
+@contextmanager
+def formed(spec: str, etcd: str, folder: Path) -> Iterator[Lab]:
+    """A cluster that runs this etcd, formed; its cluster.yaml, out and pki are in the folder."""
+    require_lab(etcd)
+    with lab_of(build(spec_for(etcd, spec), folder), etcd, folder / "lab") as lab:
+        yield lab
 
 
 @contextmanager

@@ -6,41 +6,33 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from imagegen.build.build import Options, build_cluster, load_spec
 from imagegen.store.store import Record
 from tests.conftest import ROOT
 
-from .lab import PATH, Lab, Member, eventually, lab_of, require_lab
+from .lab import PATH, Lab, Member, eventually, formed
+from .versions import spec_for
 
 pytestmark = pytest.mark.etcd
-VERSIONS = ("3.4", "3.5")
-DISTRIBUTIONS = {"3.4": "debian-12", "3.5": "debian-13"}
 
 
-@contextmanager
-def cluster_of(names: str, version: str, folder: Path) -> Iterator[Lab]:
+def cluster_of(names: str, etcd: str, folder: Path) -> AbstractContextManager[Lab]:
     """A formed cluster of members a, b, c, ...; its spec is cluster.yaml."""
-    require_lab(version)
-    write_spec(folder, names, version)
-    # The real time: etcd compares certificates with its own clock.
-    now = datetime.now(UTC)
-    options = Options(now=now, output=folder / "out", pki=folder / "pki")
-    built = build_cluster(load_spec(folder / "cluster.yaml", now=now), options).directory
-    with lab_of(built, version, folder / "lab") as lab:
-        yield lab
+    return formed(spec_of(names), etcd, folder)
 
 
-def write_spec(folder: Path, names: str, version: str) -> None:
+def spec_of(names: str) -> str:
     members = [{"name": n, "address": f"192.0.2.{ord(n) - 86}"} for n in names]
-    spec = {"cluster": "life", "distribution": DISTRIBUTIONS[version], "members": members}
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(spec))
+    return yaml.safe_dump({"cluster": "life", "members": members})
+
+
+def write_spec(folder: Path, names: str, etcd: str) -> None:
+    (folder / "cluster.yaml").write_text(spec_for(etcd, spec_of(names)))
 
 
 def member(lab: Lab, name: str) -> Member:
@@ -126,11 +118,10 @@ def assert_kept(lab: Lab, file: Path, of: Member) -> None:
     eventually(has_all, f"{len(acknowledged)} acknowledged writes on {of.name}", seconds=20)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_lost_member_is_replaced_under_load(version, tmp_path):
+def test_a_lost_member_is_replaced_under_load(etcd, tmp_path):
     """No acknowledged write is lost; the others' documents stay, and build makes the same again."""
     acknowledged = tmp_path / "acknowledged"
-    with cluster_of("abc", version, tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         before, ids = documents(tmp_path), listed(lab)
         with writing(lab, acknowledged):
             member(lab, "c").kill()
@@ -194,11 +185,10 @@ def killed(lab: Lab, moment: str, call: str, *arguments: str) -> None:
     assert done.returncode == -9, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_killed_between_every_two_steps(version, tmp_path):
+def test_killed_between_every_two_steps(etcd, tmp_path):
     """Run again it goes on, with the learner it has added and no other."""
     replace = ("replace", "cluster.yaml", "c")
-    with cluster_of("abc", version, tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         member(lab, "c").kill()
         lab.members.remove(member(lab, "c"))
         old = listed(lab)
@@ -228,10 +218,10 @@ def test_killed_between_every_two_steps(version, tmp_path):
         lab.wait_until_healthy()
 
 
-def test_a_learner_that_went_away_gets_no_vote(tmp_path):
+def test_a_learner_that_went_away_gets_no_vote(etcd, tmp_path):
     """etcd would give it one; a learner whose disk is lost too is replaced by its ID."""
     replace = ("replace", "cluster.yaml", "c")
-    with cluster_of("abc", "3.5", tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         member(lab, "c").kill()
         lab.members.remove(member(lab, "c"))
         command(lab, *replace)
@@ -251,9 +241,9 @@ def test_a_learner_that_went_away_gets_no_vote(tmp_path):
         lab.wait_until_healthy()
 
 
-def test_what_is_refused(tmp_path):
+def test_what_is_refused(etcd, tmp_path):
     """A member that answers, a quorum at stake, a stranger on the way in: nothing is changed."""
-    with cluster_of("abc", "3.5", tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         ids = listed(lab)
         said = command(lab, "replace", "cluster.yaml", "c", refused=True)
         assert "answers, so it is not lost" in said
@@ -279,9 +269,9 @@ def test_what_is_refused(tmp_path):
         assert record(tmp_path).observed == ()
 
 
-def test_of_five_one_more_may_be_down_but_not_two(tmp_path):
+def test_of_five_one_more_may_be_down_but_not_two(etcd, tmp_path):
     """What decides is who would be left: three of four, not two of four."""
-    with cluster_of("abcde", "3.5", tmp_path) as lab:
+    with cluster_of("abcde", etcd, tmp_path) as lab:
         member(lab, "d").kill()
         said = command(lab, "remove", "cluster.yaml", "e", "--dry-run")
         assert "of the 4 others 3 must, spare: 0" in said
@@ -294,16 +284,15 @@ def test_of_five_one_more_may_be_down_but_not_two(tmp_path):
         assert "remove member" in command(lab, "replace", "cluster.yaml", "d", "--dry-run")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_grow_and_shrink(version, tmp_path):
+def test_grow_and_shrink(etcd, tmp_path):
     """A fourth comes in, the leader goes out; the others' documents stay as they were."""
-    with cluster_of("abc", version, tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         before, ids = documents(tmp_path), listed(lab)
-        write_spec(tmp_path, "abcde", version)
+        write_spec(tmp_path, "abcde", etcd)
         assert "is not in the recorded cluster" in command(
             lab, "add", "cluster.yaml", "d", refused=True
         )
-        write_spec(tmp_path, "abcd", version)
+        write_spec(tmp_path, "abcd", etcd)
         refused = lab.imagegen("build", "cluster.yaml")
         assert refused.returncode == 1
         assert "imagegen member add" in refused.stderr
@@ -335,7 +324,7 @@ def test_grow_and_shrink(version, tmp_path):
         lab.members.remove(member(lab, leader))
         assert listed(lab) == left
         assert record(tmp_path).present.keys() == left.keys()
-        write_spec(tmp_path, "".join(left), version)
+        write_spec(tmp_path, "".join(left), etcd)
         built = lab.imagegen("build", "cluster.yaml", "--force")
         assert built.returncode == 0, built.stderr
         assert "no member of the recorded" in command(

@@ -17,7 +17,7 @@ from imagegen.media.iso import read_seed
 from imagegen.store.store import Record
 
 from .lab import Lab, eventually
-from .test_membership import VERSIONS, cluster_of, member
+from .test_membership import cluster_of, member
 
 pytestmark = pytest.mark.etcd
 KEYS = {f"key-{n}": f"value {n}" for n in range(20)}
@@ -40,10 +40,10 @@ def held_by(lab: Lab, *, url: str) -> dict[str, str]:
 
 
 @contextmanager
-def new_cluster(built: Path, version: str, folder: Path, database: bytes) -> Iterator[Lab]:
+def new_cluster(built: Path, etcd: str, folder: Path, database: bytes) -> Iterator[Lab]:
     """The machines of a cluster that is to be restored, with the snapshot; nothing runs yet."""
     with ExitStack() as closing:
-        lab = Lab(built, version, folder, closing)
+        lab = Lab(built, etcd, folder, closing)
         for machine in lab.members:
             file = machine.folder / guest.SNAPSHOT.lstrip("/")
             file.parent.mkdir(parents=True)
@@ -52,11 +52,10 @@ def new_cluster(built: Path, version: str, folder: Path, database: bytes) -> Ite
         yield lab
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_whole_new_cluster_from_a_snapshot(version, tmp_path):
+def test_a_whole_new_cluster_from_a_snapshot(etcd, tmp_path):
     """It holds what was written, under other IDs; whoever loses its disk stays out."""
     file = tmp_path / "saved.db"
-    with cluster_of("abc", version, tmp_path) as lab:
+    with cluster_of("abc", etcd, tmp_path) as lab:
         for key, value in KEYS.items():
             lab.etcdctl("put", key, value)
         [status, *_] = json.loads(lab.etcdctl("endpoint", "status", "-w", "json"))
@@ -99,7 +98,7 @@ def test_a_whole_new_cluster_from_a_snapshot(version, tmp_path):
     found = seed.find("snapshot.db")
     assert found
     assert seed.label == guest.snapshot_label(read_snapshot(file).sha256)
-    with new_cluster(tmp_path / "out/life", version, tmp_path / "new", found.content) as lab:
+    with new_cluster(tmp_path / "out/life", etcd, tmp_path / "new", found.content) as lab:
         *first, last = lab.members
         (last.folder / guest.SNAPSHOT.lstrip("/")).write_bytes(database)
         checks = [machine.start_check() for machine in lab.members]
@@ -131,16 +130,16 @@ def test_a_whole_new_cluster_from_a_snapshot(version, tmp_path):
         assert not (wiped.folder / "var/lib/etcd/member").exists()
 
 
-def test_the_revision_can_be_raised(tmp_path):
+def test_the_revision_can_be_raised(etcd, tmp_path):
     """So that no client ever sees a revision again that meant something else."""
-    with cluster_of("a", "3.5", tmp_path) as lab:
+    with cluster_of("a", etcd, tmp_path) as lab:
         lab.etcdctl("put", "key", "value")
         save(lab, "saved.db")
         build = ("build", "cluster.yaml", "--new-cluster", "--force", "--from-snapshot")
         done = lab.imagegen(*build, "saved.db", "--bump-revision", "1000000000")
         assert done.returncode == 0, done.stderr
     database = (tmp_path / "saved.db").read_bytes()
-    with new_cluster(tmp_path / "out/life", "3.5", tmp_path / "new", database) as lab:
+    with new_cluster(tmp_path / "out/life", etcd, tmp_path / "new", database) as lab:
         [machine] = lab.members
         machine.boot()
         lab.wait_until_healthy()

@@ -13,26 +13,24 @@ import pytest
 
 from tests.conftest import EXAMPLES, ROOT
 
-from .lab import Lab, Machine, eventually
-from .test_cluster import Case
+from .lab import Lab, Machine, eventually, formed
 
 pytestmark = pytest.mark.etcd
 
 SMALLEST = (EXAMPLES / "smallest.yaml").read_text()
 LAB = f"{SMALLEST}\npki: {{layout: lab}}\n"
-CASES = {
-    "3.4": Case(spec=SMALLEST, etcd="3.4"),
-    "3.5": Case(spec=SMALLEST, etcd="3.5"),
-    "one CA on 3.5": Case(spec=LAB, etcd="3.5"),
-    "IPv6 on 3.5": Case(spec=(EXAMPLES / "three-members-ipv6.yaml").read_text(), etcd="3.5"),
+SPECS = {
+    "separate": SMALLEST,
+    "one CA": LAB,
+    "IPv6": (EXAMPLES / "three-members-ipv6.yaml").read_text(),
 }
 
 
-@pytest.fixture(params=CASES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Lab, Path]]:
+@pytest.fixture(params=SPECS)
+def place(request: pytest.FixtureRequest, etcd: str, tmp_path: Path) -> Iterator[tuple[Lab, Path]]:
     """A formed cluster, and the directory with its spec and store."""
-    with CASES[request.param].form(tmp_path) as lab:
-        yield lab, tmp_path / "build"
+    with formed(SPECS[request.param], etcd, tmp_path) as lab:
+        yield lab, tmp_path
 
 
 def status(machine: Machine, build: Path) -> tuple[int, dict[str, Any]]:
