@@ -56,8 +56,11 @@ boot-test: venv  ## boot three Debian 13 machines, and two drills that the day d
 packer-test: venv  ## build a golden image with Packer, and boot three members from it; needs root
 	$(BOOT) golden
 
-# Each of its parts takes less than half an hour on two cores without KVM.
+# Each of its parts takes less than half an hour on two cores without KVM. Those that boot
+# releases of etcd need .ci/tools on PATH.
 PARTS := $(foreach part,drills losses scenarios disks payloads install faults upgrade life golden,boot-$(part)-trixie boot-$(part)-bookworm)
+# Of Debian testing what a new release of it could break: how a machine boots, and Python.
+PARTS += boot-drills-forky boot-install-forky boot-life-forky
 boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
 
 boot-drills-%: venv

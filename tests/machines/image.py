@@ -33,6 +33,8 @@ class Release:
     """A Debian release, as the suite's guests have it."""
 
     codename: str
+    distribution: str
+    """What specs call it."""
     network: tuple[str, ...]
     """What configures the network: cloud-init renders for what it finds."""
     architecture: Architecture = AMD64
@@ -51,6 +53,7 @@ class Release:
             "cloud-init",
             "dbus",
             "e2fsprogs",
+            "initramfs-tools",  # after Debian 13 it would be dracut; guest.sh knows this one
             "iproute2",
             f"linux-image-cloud-{self.architecture.name}",
             "openssh-server",
@@ -63,9 +66,10 @@ class Release:
         )
 
 
-TRIXIE = Release(codename="trixie", network=("netplan.io",))
-BOOKWORM = Release(codename="bookworm", network=("ifupdown",))
-RELEASES = {release.codename: release for release in (TRIXIE, BOOKWORM)}
+FORKY = Release(codename="forky", distribution="debian-14", network=("netplan.io",))
+TRIXIE = Release(codename="trixie", distribution="debian-13", network=("netplan.io",))
+BOOKWORM = Release(codename="bookworm", distribution="debian-12", network=("ifupdown",))
+RELEASES = {release.codename: release for release in (FORKY, TRIXIE, BOOKWORM)}
 
 
 @dataclass(frozen=True)
