@@ -42,7 +42,7 @@ def main() -> int:
     install_packages((*PACKAGES, *architecture.host_packages))
     release = replace(RELEASES[arguments.release], architecture=architecture)
     image = build_image(release, find_mirror(), default_cache())
-    report = Report(release=arguments.release, order=arguments.seed)
+    report = Report(release=release.name, order=arguments.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imagegen-boot-") as folder:
         work = Path(folder)
@@ -103,14 +103,16 @@ def try_all(site: Site, arguments: argparse.Namespace, report: Report) -> None:
     names: list[str] = arguments.names
     drills = [name for name in names if name in DRILLS]
     if drills or "form" in names:
-        with site.cluster(site.build("cluster", example(arguments.members))) as cluster:
-            whole = attempt("form", lambda: form(cluster, arguments, report), report)
+        # As its owner would, and no other boot does: with the name of what the machines run.
+        spec = example(arguments.members, distribution=site.image.release.distribution)
+        with site.cluster(site.build("cluster", spec)) as cluster:
+            whole = attempt("form", lambda: form(cluster, arguments, report), report, site)
             for name in drills:
                 # After a failure nothing that is said of this cluster would count.
-                whole = whole and attempt(name, partial(DRILLS[name], cluster, site), report)
+                whole = whole and attempt(name, partial(DRILLS[name], cluster, site), report, site)
     for name in names:
         if name in SCENARIOS:
-            attempt(name, partial(SCENARIOS[name], site), report)
+            attempt(name, partial(SCENARIOS[name], site), report, site)
 
 
 def form(cluster: Cluster, arguments: argparse.Namespace, report: Report) -> str:
@@ -122,9 +124,10 @@ def form(cluster: Cluster, arguments: argparse.Namespace, report: Report) -> str
     return f"{len(cluster.members)} members, power-on in order {arguments.seed}"
 
 
-def attempt(name: str, trial: Callable[[], str], report: Report) -> bool:
+def attempt(name: str, trial: Callable[[], str], report: Report, site: Site) -> bool:
     """Run one of them, say at once how it went, and give whether it did well."""
     begun = time.monotonic()
+    site.found.clear()
     try:
         passed, saw = True, trial()
     except GuestCrashedError as crash:
@@ -132,7 +135,8 @@ def attempt(name: str, trial: Callable[[], str], report: Report) -> bool:
         raise
     except BootError as error:
         passed, saw = False, str(error)
-    result = Trial(name, passed, round(time.monotonic() - begun, 1), saw)
+    took = round(time.monotonic() - begun, 1)
+    result = Trial(name, passed, took, saw, tuple(sorted(site.found)))
     report.trials.append(result)
     print(
         f"{name}: {'passed' if passed else 'FAILED'} in {result.seconds:.0f} s: {saw}", flush=True

@@ -18,11 +18,45 @@ from .image import Image
 from .machine import Machine
 from .network import Network
 
+# In the order of Software's fields.
+_WHAT_RUNS = r"""
+. /etc/os-release; echo "$PRETTY_NAME"
+uname -m; uname -r
+systemctl --version | sed -n '1s/.*(\(.*\))/\1/p'
+python3 --version | cut -d ' ' -f 2
+dpkg-query --show --showformat '${Version}\n' cloud-init
+etcd=/proc/$(pidof etcd)/exe
+"$etcd" --version | sed -n 's/^etcd Version: //p'
+readlink "$etcd"
+"""
+
 # Printed by cloud-init's last module. It has no outcome; `cloud-init status` does.
 CLOUD_INIT_DONE = r"Cloud-init v\..* finished at"
 # Marks, not promises: five machines share two emulated cores.
 FIRST_BOOT = 1500.0
 LATER_BOOT = 900.0
+
+
+@dataclass(frozen=True, order=True)
+class Software:
+    """What a member runs on, as its own machine says: versions, and which etcd by its path."""
+
+    distribution: str
+    architecture: str
+    kernel: str
+    systemd: str
+    python: str
+    cloud_init: str
+    etcd: str
+    program: str
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"{self.distribution} ({self.architecture}): Linux {self.kernel}, systemd "
+            f"{self.systemd}, Python {self.python}, cloud-init {self.cloud_init}, "
+            f"etcd {self.etcd} as {self.program}"
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +79,10 @@ class Member:
             raise BootError(f"{self.name}: {script}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def software(self) -> Software:
+        """What it runs; its etcd must be running."""
+        return Software(*self.sh(_WHAT_RUNS).splitlines())
+
     def result(self) -> dict[str, Any]:
         """What the member itself has on record about its first boot."""
         text = self.machine.agent.read("/var/lib/imagegen/result.json")
@@ -54,8 +92,17 @@ class Member:
 class Cluster:
     """All members on one LAN, off to begin with, and the client its owner would use."""
 
-    def __init__(self, output: Path, image: Image, network: Network, directory: Path) -> None:
+    def __init__(
+        self,
+        output: Path,
+        image: Image,
+        network: Network,
+        directory: Path,
+        found: set[Software],
+    ) -> None:
         self.network, self.client = network, output / "client"
+        self.found = found
+        """What its members ran whenever it was whole."""
         manifest = json.loads((output / "manifest.json").read_text())
         self.cluster_id: str = manifest["cluster_id"]
         self.members: list[Member] = []

@@ -99,6 +99,7 @@ def check_membership(cluster: Cluster) -> None:
     )
     for member in cluster.members:
         require(ids[member.member_id].get("clientURLs") == [member.client_url], f"{ids}")
+    cluster.found.add(cluster.members[0].software())
 
 
 def check_reads(cluster: Cluster, value: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 
+from .cluster import Software
 from .drill import Figures
 
 
@@ -14,6 +15,8 @@ class Trial:
     passed: bool
     seconds: float
     saw: str
+    ran: tuple[Software, ...] = ()
+    """What its members ran when they were a whole cluster; more than one after an upgrade."""
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Report:
     """All of one run."""
 
     release: str
+    """With its architecture, such as trixie-amd64."""
     order: int
     members: list[Figures] = field(default_factory=list)
     quorum: float | None = None
@@ -43,6 +47,7 @@ class Report:
         for trial in self.trials:
             verdict = "passed" if trial.passed else "FAILED"
             lines.append(f"{verdict} {trial.name:<12} {trial.seconds:>5.0f} s  {trial.saw}")
+        lines += [f"ran {found}" for found in sorted({ran for t in self.trials for ran in t.ran})]
         passed = sum(trial.passed for trial in self.trials)
         lines.append(f"{self.release}: all of it {self.seconds:.0f} s")
         lines.append(f"{passed} passed, {len(self.trials) - passed} failed")

@@ -116,6 +116,7 @@ def data_disk(site: Site) -> str:
         member.machine.data_disk = disk
         member.machine.power_on()
         cluster.wait_for_state("healthy")
+        drill.check_membership(cluster)
         made = _file_system(member)
         drill.put(cluster, "on the disk")
 
@@ -163,6 +164,7 @@ def scrub(site: Site) -> str:
         (member,) = cluster.members
         member.machine.power_on()
         cluster.wait_for_state("healthy")
+        drill.check_membership(cluster)
         _check_keys(cluster, member)
         before = drill.identity(member), member.result()
         drill.put(cluster, "kept")

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .cluster import Cluster
+from .cluster import Cluster, Software
 from .host import BootError
 from .image import Image
 from .network import Network, WebServer
@@ -40,6 +40,8 @@ class Site:
     network: Network
     source: WebServer
     work: Path
+    found: set[Software] = field(default_factory=set)
+    """What members have run, since whoever reports it last looked."""
 
     def build(self, name: str, spec: dict[str, Any], *flags: str) -> Path:
         """Build a spec as its user would; of the same name, with the same keys."""
@@ -54,4 +56,4 @@ class Site:
         """Machines for the members of an output directory."""
         taken = len(list(self.work.glob("machines-*")))
         directory = self.work / f"machines-{output.parent.parent.name}-{taken}"
-        return Cluster(output, self.image, self.network, directory)
+        return Cluster(output, self.image, self.network, directory, self.found)
