@@ -157,13 +157,15 @@ def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
         pool.mkdir(parents=True)
         with programs_run(release.architecture):
             run(
+                # Its mounts are its own: killed, it leaves none below what is then removed.
+                *("unshare", "--mount"),
                 *bootstrap,
                 f"--customize-hook={CUSTOMIZE}",
                 release.codename,
                 str(root),
                 *sources,
                 env=os.environ | settings | {"POOL": str(pool)},
-                timeout=1200,
+                timeout=1800,
             )
         (kernel,) = root.glob("boot/vmlinuz-*")
         (initrd,) = root.glob("boot/initrd.img-*")
