@@ -4,7 +4,7 @@
 # What it leaves is what Debian's own cloud images are, as far as a seed can
 # tell: unconfigured, without identity, with the release's package source.
 # PACKAGE_SOURCE is that source's address and POOL the folder to fill for it;
-# INSTALLABLE are the packages guests will want.
+# INSTALLABLE are the packages guests will want, DATASOURCES what cloud-init tries.
 set -eu
 root=$1
 # shellcheck source=/dev/null  # the guest's
@@ -24,11 +24,9 @@ cat >"$root/etc/apt/sources.list.d/guest.list" <<LIST
 deb [trusted=yes] $PACKAGE_SOURCE/$codename ./
 LIST
 
-# Debian's cloud images have cloud-init manage /etc/hosts. With this list a
-# seed that goes away makes a new instance out of a running one: the image
-# that is hardest on members whose ISO is detached.
+# Debian's cloud images have cloud-init manage /etc/hosts.
 cat >"$root/etc/cloud/cloud.cfg.d/01_debian_cloud.cfg" <<CFG
-datasource_list: [NoCloud, None]
+datasource_list: [$DATASOURCES]
 manage_etc_hosts: true
 # The only locale that needs no generating; Debian 12 ends in error for lack of en_US.
 locale: C.UTF-8

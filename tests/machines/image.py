@@ -130,7 +130,11 @@ def default_cache() -> Path:
 def build_image(release: Release, mirror: Mirror, cache: Path) -> Image:
     """The release's image, from the cache if it was made by the same recipe."""
     sources = mirror.sources(release.codename)
-    settings = {"PACKAGE_SOURCE": PACKAGE_SOURCE, "INSTALLABLE": " ".join(INSTALLABLE)}
+    settings = {
+        "PACKAGE_SOURCE": PACKAGE_SOURCE,
+        "INSTALLABLE": " ".join(INSTALLABLE),
+        "DATASOURCES": release.architecture.datasources,
+    }
     bootstrap = (
         "mmdebstrap",
         "--mode=root",

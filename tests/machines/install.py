@@ -91,12 +91,13 @@ def _pinned(*files: Path, bundle: bool = False, url: str | None = None) -> dict[
     return install
 
 
-def release(site: Site) -> str:
+def release(site: Site, members: int = 3) -> str:
     """A release from a web server becomes a cluster, run by a unit that may do little else."""
     path = release_archive(site)
-    with _without_packages(site), _web(site, "release") as (folder, url):
+    name = f"release-of-{members}"
+    with _without_packages(site), _web(site, name) as (folder, url):
         (folder / path.name).write_bytes(path.read_bytes())
-        output = site.build("release", example(3, install=_pinned(path, url=url)))
+        output = site.build(name, example(members, install=_pinned(path, url=url)))
         with site.cluster(output) as cluster:
             figures = drill.form(cluster, seed=0, stagger=0)
             (folder / path.name).unlink()
@@ -104,7 +105,7 @@ def release(site: Site) -> str:
                 _check_release(member, path)
             exposure = _check_hardening(cluster.members[0])
             drill.reboot(cluster, site)
-    return f"last of three healthy after {max(f.healthy for f in figures):.0f} s; {exposure}"
+    return f"last of {members} healthy after {max(f.healthy for f in figures):.0f} s; {exposure}"
 
 
 def _check_release(member: Member, path: Path) -> None:

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from imagegen.media.iso import build_image, read_seed
@@ -336,6 +337,7 @@ SCENARIOS: dict[str, Callable[[Site], str]] = {
     "external": external,
     "http": http,
     "release": release,
+    "release-alone": partial(release, members=1),
     "release-faults": release_faults,
     "bundle": bundle,
     "bundle-faults": bundle_faults,
