@@ -43,6 +43,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:
 def _boot_arguments(base: str) -> str:
     return f"""\
 # One of these points the machine at {base}
+# An arm64 machine without UEFI has no SMBIOS: it takes the kernel command line alone.
 # cloud-init 23.2 and later, QEMU's option (SMBIOS serial number):
 -smbios type=1,serial=ds=nocloud;s={base}
 # cloud-init 23.2 and later, kernel command line (quote the ; in GRUB):
