@@ -60,7 +60,7 @@ packer-test: venv  ## build a golden image with Packer, and boot three members f
 # releases of etcd need .ci/tools on PATH.
 PARTS := $(foreach part,drills losses scenarios disks payloads install faults upgrade life golden,boot-$(part)-trixie boot-$(part)-bookworm)
 # Of Debian testing what a new release of it could break: how a machine boots, and Python.
-PARTS += boot-drills-forky boot-install-forky boot-life-forky
+PARTS += boot-drills-forky boot-install-forky boot-life-forky boot-arm64-trixie
 boot-test-full: $(PARTS)  ## every drill with five machines and every scenario, Debian 13 and 12
 
 boot-drills-%: venv
@@ -83,6 +83,10 @@ boot-golden-%: venv
 
 boot-install-%: venv
 	$(BOOT) --release $* release bundle
+
+# Needs etcd for arm64 too: .ci/tools DIR arm64.
+boot-arm64-%: venv
+	$(BOOT) --release $* --architecture arm64 release-alone
 
 boot-faults-%: venv
 	$(BOOT) --release $* release-faults bundle-faults
