@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from imagegen.documents.templates import Templates
     from imagegen.judge.check import check_path
     from imagegen.judge.inspect import inspect_seed
-    from imagegen.spec.model import parse_spec, spec_schema
+    from imagegen.spec.read import parse_spec
+    from imagegen.spec.reference import spec_schema
 
 
 _HOMES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagegen.cluster.cluster import Cluster, Identity
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
 
 pytest_plugins = ["tests.real_etcd.versions"]
 

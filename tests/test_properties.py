@@ -25,8 +25,8 @@ from imagegen.documents.templates import Templates
 from imagegen.media.iso import build_seed, read_seed
 from imagegen.pki.certificates import certificates_in
 from imagegen.pki.issue import Pki, issue_pki
-from imagegen.spec.fields import SIZE
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
+from imagegen.spec.words import SIZE
 from tests.cloud_init import VERSIONS, run_in
 from tests.conftest import NOW, make_cluster, require_program
 

@@ -31,7 +31,8 @@ from imagegen.judge.diff import Change, member_changes, removed_members
 from imagegen.media.iso import build_image
 from imagegen.pki.imports import Imported, read_imports
 from imagegen.pki.issue import Pki, issue_pki
-from imagegen.spec.model import Spec, own_settings, parse_spec
+from imagegen.spec.model import Spec, own_settings
+from imagegen.spec.read import parse_spec
 from imagegen.store.store import Record, Store, Stored, identity_for, record_of
 from imagegen.targets import load_target, payload
 from imagegen.targets import targets as all_targets

@@ -242,7 +242,7 @@ def _start_from(
 
 
 def _checked_url(url: str | None) -> str | None:
-    from imagegen.spec.fields import URL
+    from imagegen.spec.words import URL
 
     if url is not None and not re.fullmatch(str(URL.pattern), url):
         raise ImagegenError(
@@ -543,7 +543,7 @@ app.command()(upgrade.upgrade)
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the spec, for editors."""
-    from imagegen.spec.model import spec_schema
+    from imagegen.spec.reference import spec_schema
 
     print(json.dumps(spec_schema(), indent=2))
 

@@ -64,7 +64,7 @@ def parse_now(text: str | None) -> datetime:
     Raises:
         ImagegenError: either is not a time.
     """
-    from imagegen.spec.fields import parse_instant
+    from imagegen.spec.words import parse_instant
 
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     try:

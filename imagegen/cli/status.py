@@ -50,7 +50,7 @@ def status(
     from imagegen.build.build import read_text
     from imagegen.live.findings import remember
     from imagegen.live.look import Subject
-    from imagegen.spec.model import parse_spec
+    from imagegen.spec.read import parse_spec
 
     seconds = None if wait is None else parse_duration(wait)
     # Not load_spec: what it imports may have expired, and that is for us to say.

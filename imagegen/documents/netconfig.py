@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from ipaddress import ip_interface
 from typing import Any
 
-from imagegen.spec.fields import Address, Interface
 from imagegen.spec.model import MemberPlan, NetworkPlan, Nic, Route
+from imagegen.spec.words import Address, Interface
 
 
 def network_config(plan: NetworkPlan | None, member: MemberPlan) -> dict[str, Any] | None:

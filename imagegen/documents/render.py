@@ -29,8 +29,8 @@ from imagegen.documents.program import without_comments
 from imagegen.documents.templates import Templates
 from imagegen.media.iso import DISC_LIMIT, LABELS
 from imagegen.pki.certificates import crl_der, describe
-from imagegen.spec.fields import LOADER
 from imagegen.spec.model import APPENDED, AptSource, Install
+from imagegen.spec.yaml import LOADER
 
 if TYPE_CHECKING:
     from imagegen.pki.issue import MemberCredentials, Pki

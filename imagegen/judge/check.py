@@ -47,7 +47,7 @@ from imagegen.pki.certificates import (
     describe,
     private_key_in,
 )
-from imagegen.spec.fields import LOADER, nested_too_deep
+from imagegen.spec.yaml import LOADER, nested_too_deep
 
 _PREFIXES = ("client", "peer")
 _FORCE = "build again with --force"

@@ -24,7 +24,7 @@ from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from imagegen.documents.render import NodeDocuments
 from imagegen.pki.certificates import describe
-from imagegen.spec.fields import LOADER, nested_too_deep
+from imagegen.spec.yaml import LOADER, nested_too_deep
 
 #: Lines of a text's difference that are shown.
 MOST_LINES = 40

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 
 from imagegen.base.problems import ImagegenError
 from imagegen.etcd.versions import EXAMPLE_RELEASE
-from imagegen.spec.fields import parse_address
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
+from imagegen.spec.words import parse_address
 
 
 def starter_spec(*, cluster: str, members: int, first_address: str) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 from imagegen.documents.netconfig import addresses_by_nic
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
-from imagegen.spec.fields import Address
+from imagegen.spec.words import Address
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 LIMIT = Limit(bytes=16 * 1024, of="user-data before base64")

@@ -30,7 +30,7 @@ import yaml
 from imagegen.cluster.hardware import macs
 from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_block, yaml_text
-from imagegen.spec.fields import LOADER
+from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Options, Payload, Target
 
 

@@ -40,7 +40,7 @@ from imagegen.cluster.hardware import data_disk_serial, macs
 from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_block
-from imagegen.spec.fields import LOADER
+from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Limit, Options, Payload, Target
 
 

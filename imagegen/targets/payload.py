@@ -18,8 +18,8 @@ from imagegen.base.problems import Problem, Severity
 from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_scalar
 from imagegen.media.encodings import Encoding
-from imagegen.spec.fields import LOADER
 from imagegen.spec.model import Spec
+from imagegen.spec.yaml import LOADER
 
 #: Nearer than this to a limit is worth a warning.
 NARROW = 0.10

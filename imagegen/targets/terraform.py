@@ -102,7 +102,7 @@ import yaml
 
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
-from imagegen.spec.fields import LOADER
+from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Options, Payload, Readers, Target
 
 

@@ -28,7 +28,7 @@ import yaml
 from imagegen.cluster.hardware import macs
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
-from imagegen.spec.fields import LOADER
+from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 _SCRIPT = r"""

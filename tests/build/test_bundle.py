@@ -23,7 +23,7 @@ from imagegen.documents import guest
 from imagegen.documents.templates import Templates
 from imagegen.judge.check import check_path
 from imagegen.media.iso import DISC_LIMIT, read_seed
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
 from tests.conftest import NOW, make_cluster, require_program
 from tests.releases import archive, elf, sha256
 

@@ -21,7 +21,7 @@ from imagegen.day2.membership import (
     version_problems,
 )
 from imagegen.live.client import ListedMember, Status
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
 from imagegen.store.store import (
     ADDED,
     PROMOTED,

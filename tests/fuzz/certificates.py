@@ -16,7 +16,8 @@ from imagegen.cluster.cluster import Cluster, Identity
 from imagegen.pki.certificates import certificates_in, private_key_in
 from imagegen.pki.imports import read_imports
 from imagegen.pki.issue import issue_pki
-from imagegen.spec.model import Spec, parse_spec
+from imagegen.spec.model import Spec
+from imagegen.spec.read import parse_spec
 
 LARGEST = 96 * 1024
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)

@@ -22,7 +22,7 @@ from imagegen.documents.templates import Templates
 from imagegen.judge.inspect import inspect_seed
 from imagegen.media.iso import build_image
 from imagegen.pki.issue import issue_pki
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
 
 from . import yaml_text
 

@@ -17,7 +17,9 @@ from imagegen.cluster.cluster import Cluster, Identity, Member
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
 from imagegen.pki.issue import Pki, issue_pki, member_leaves
-from imagegen.spec.model import Spec, parse_spec, spec_schema
+from imagegen.spec.model import Spec
+from imagegen.spec.read import parse_spec
+from imagegen.spec.reference import spec_schema
 from imagegen.spec.starter import starter_spec
 
 from . import yaml_text

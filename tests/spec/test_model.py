@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagegen.base.problems import ImagegenError, ProblemsError, Severity
-from imagegen.spec.model import Spec, parse_spec, spec_schema
+from imagegen.spec.model import Spec
+from imagegen.spec.read import parse_spec
+from imagegen.spec.reference import spec_schema
 from imagegen.spec.starter import starter_spec
 from tests.conftest import EXAMPLES
 from tests.releases import install_section

@@ -17,55 +17,28 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
 from math import isfinite
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import yaml
 
 from imagegen.base.problems import Problem, ProblemsError, Severity
-
-type_of_tag = {
-    "tag:yaml.org,2002:int": "number",
-    "tag:yaml.org,2002:float": "number",
-    "tag:yaml.org,2002:bool": "boolean",
-    "tag:yaml.org,2002:timestamp": "date",
-    "tag:yaml.org,2002:null": "empty value",
-    "tag:yaml.org,2002:merge": "merge key",
-    "tag:yaml.org,2002:value": "value",
-}
-STRING = "tag:yaml.org,2002:str"
-INTEGER = "tag:yaml.org,2002:int"
-BOOLEAN = "tag:yaml.org,2002:bool"
-NULL = "tag:yaml.org,2002:null"
-
-_JSON_TAGS = frozenset({STRING, INTEGER, BOOLEAN, NULL, "tag:yaml.org,2002:float"})
-
-# Aliases let a small file stand for an enormous one; no honest spec has as many
-# values, and reading stops here, after a tenth of a second and some 15 MB.
-MOST_NODES = 20_000
-
-#: Levels of nesting; a spec has five.
-DEEPEST = 100
-
-LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+from imagegen.spec.yaml import (
+    BOOLEAN,
+    DEEPEST,
+    INTEGER,
+    JSON_TAGS,
+    MOST_NODES,
+    NULL,
+    STRING,
+    as_loaded,
+    constructed,
+    shown,
+    type_of_tag,
+)
 
 Path: TypeAlias = tuple[str | int, ...]
-Address: TypeAlias = IPv4Address | IPv6Address
-Interface: TypeAlias = IPv4Interface | IPv6Interface
-Network: TypeAlias = IPv4Network | IPv6Network
 
 
 def dotted(path: Path) -> str:
@@ -130,36 +103,6 @@ class Reader:
             severity=severity,
         )
         self._found.append((line, column, problem))
-
-
-def shown(node: yaml.Node) -> str:
-    """What the user typed, short enough for a message."""
-    if not isinstance(node, yaml.ScalarNode):
-        return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
-    text = str(node.value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def constructed(node: yaml.ScalarNode) -> Any:
-    """The value of a scalar; ValueError if its tag, given or guessed, does not fit its text."""
-    try:
-        return yaml.SafeLoader("").construct_object(node)
-    # For scalars like !!int "" PyYAML's constructors raise IndexError, KeyError and more.
-    except Exception:
-        raise ValueError(f"no {type_of_tag.get(node.tag, 'value')}") from None
-
-
-def as_loaded(node: yaml.ScalarNode) -> str:
-    """What YAML makes of a plain scalar, as in ``the number 41135085296``."""
-    kind = type_of_tag.get(node.tag, "value")
-    if node.tag == NULL:
-        return "nothing"
-    try:
-        value = constructed(node)
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-    except ValueError:
-        text = ""
-    return f"the {kind} {text if 0 < len(text) <= 60 else shown(node)}"
 
 
 class Kind:
@@ -401,7 +344,7 @@ class Anything(Kind):
                 items.append(self.read(item, (*path, index), reader))
             return items
         assert isinstance(node, yaml.ScalarNode)  # for mypy: YAML has no fourth kind
-        if node.tag not in _JSON_TAGS or (node.tag != STRING and ":" in node.value):
+        if node.tag not in JSON_TAGS or (node.tag != STRING and ":" in node.value):
             reader.error(path, f"{shown(node)} is read as {as_loaded(node)}", "quote it")
             return None
         try:
@@ -492,176 +435,3 @@ def setting(kind: Kind, doc: str, *, default: Any = _Required) -> Any:
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-def nested_too_deep(text: str | bytes) -> bool:
-    """Whether YAML is nested beyond sense.
-
-    libyaml's composer recurses in C: some tens of thousands of brackets
-    overflow its stack and end the process. Its events come without recursion.
-    """
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=LOADER):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-            if depth > DEEPEST:
-                return True
-    except (yaml.YAMLError, ValueError):
-        pass  # whoever parses it in earnest reports that better
-    return False
-
-
-def compose(text: str, source: str) -> yaml.Node:
-    """The YAML node tree of one document.
-
-    Raises:
-        ProblemsError: the text is no YAML, or no single document.
-    """
-    if nested_too_deep(text):
-        raise ProblemsError(
-            [Problem(where=source, what="is nested too deeply", hint="no spec needs that")]
-        )
-    try:
-        node = yaml.compose(text, Loader=LOADER)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        what = getattr(error, "problem", None) or str(error)
-        raise ProblemsError(
-            [
-                Problem(
-                    where=where,
-                    what=f"not YAML: {what}",
-                    hint="tabs and unclosed quotes are the usual causes",
-                )
-            ]
-        ) from None
-    if node is None:
-        raise ProblemsError([Problem(where=source, what="is empty", hint="see imagegen init")])
-    return node
-
-
-# --- the kinds that are about networks, files and time ---------------------------------
-
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-
-
-def _zone_free(text: str) -> str:
-    if "%" in text:
-        raise ValueError("a zone index means nothing on another machine")
-    return text
-
-
-def parse_address(text: str) -> Address:
-    """An address a member can be reached at; ValueError says why it is none."""
-    address = ip_address(_zone_free(text))
-    if address.is_multicast or address.is_unspecified:
-        raise ValueError("that address belongs to no single machine")
-    return address
-
-
-def parse_instant(text: str) -> datetime:
-    """RFC 3339 with an offset, as UTC."""
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError("the offset from UTC is missing")
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("in UTC that is before year 1 or after year 9999") from None
-
-
-def parse_mac(text: str) -> str:
-    """A unicast MAC address in the lower case that cloud-init compares with."""
-    mac = text.lower()
-    if int(mac[:2], 16) & 1:
-        raise ValueError("that is a multicast address")
-    return mac
-
-
-def parse_size(text: str) -> int:
-    """Bytes, from digits and one of B, KiB, MiB, GiB."""
-    digits = text.rstrip(" BKMGi")
-    unit = text[len(digits) :].strip()
-    return int(digits) * int(1024 ** ("B", "KiB", "MiB", "GiB").index(unit))
-
-
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Like ``parse``, but without ipaddress repeating the value in its reason."""
-
-    def quiet(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            if "does not appear to be" in str(error):
-                raise ValueError("") from None
-            raise
-
-    return quiet
-
-
-HOST_LABEL = Text(
-    what="a host name",
-    pattern=LABEL,
-    hint="lower-case letters, digits and '-', at most 63, not '-' at an end (RFC 1123)",
-)
-DNS_NAME = Text(
-    what="a DNS name",
-    pattern=rf"(?=.{{1,253}}$)(\*\.)?{LABEL}(\.{LABEL})*",
-    hint="labels of lower-case letters, digits and '-' joined by '.' (RFC 1123)",
-)
-ADDRESS = Text(what="an IP address", parse=_parsed(parse_address), hint="such as 10.240.0.11")
-INTERFACE = Text(
-    what="an address with its prefix length",
-    pattern=r"[^/]+/[0-9]+",
-    parse=_parsed(lambda text: ip_interface(_zone_free(text))),
-    hint="such as 10.240.0.11/24",
-)
-NETWORK = Text(
-    what="a network",
-    parse=_parsed(lambda text: ip_network(_zone_free(text))),
-    hint="such as 10.0.0.0/8, host bits zero",
-)
-MAC = Text(
-    what="a MAC address",
-    pattern=r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}",
-    parse=parse_mac,
-    hint='six quoted pairs of hex digits, such as "52:54:00:12:34:56"',
-)
-INTERFACE_NAME = Text(
-    what="a network interface's name", pattern=r"[a-zA-Z0-9_.-]{1,15}", hint="such as ens3"
-)
-ABSOLUTE_PATH = Text(
-    what="an absolute path",
-    pattern=r"(/[A-Za-z0-9._@:+-]+)+",
-    parse=lambda text: _no_dots(text),
-    hint="letters, digits and ._@:+- between slashes, such as /var/lib/etcd",
-)
-FILE_NAME = Text(
-    what="a file name",
-    pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
-    hint="letters, digits and ._- only, such as kubernetes.pem",
-)
-INSTANT = Text(
-    what="a time",
-    parse=parse_instant,
-    hint='RFC 3339 in quotes, such as "2026-12-01T00:00:00Z"',
-)
-URL = Text(
-    what="a URL",
-    pattern=r"https?://[^\s/?#\"']+(/[^\s\"']*)?",
-    hint="such as http://mirror.example.org/debian",
-)
-SIZE = Text(
-    what="a size", pattern=r"[0-9]{1,15} ?(B|KiB|MiB|GiB)", parse=parse_size, hint="such as 8GiB"
-)
-LINE = Text(what="a line of text", pattern=r"[^\x00-\x1f\x7f]+", hint="no line breaks")
-
-
-def _no_dots(text: str) -> str:
-    if {".", ".."} & set(text.split("/")):
-        raise ValueError("'.' and '..' are not taken")
-    return text

@@ -1,0 +1,1 @@
+"""What single settings cannot show: one file for each subject."""

@@ -1,0 +1,30 @@
+"""The distributions that members run, and which etcd each of them ships."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: The etcd each supported release ships, which decides what settings it knows
+#: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3). Debian 14 is what
+#: testing is now: it may yet get a newer etcd, which `etcd.version` then says.
+DISTRIBUTIONS: Mapping[str, str] = {
+    "debian-12": "3.4.23",
+    "debian-13": "3.5.16",
+    "debian-14": "3.5.30",
+    "ubuntu-24.04": "3.4.30",
+    "ubuntu-25.10": "3.5.16",
+    "ubuntu-26.04": "3.5.16",
+}
+#: Where a distribution says which fixes its packages of etcd have.
+TRACKERS: Mapping[str, str] = {
+    "debian": "https://security-tracker.debian.org/tracker/source-package/etcd",
+    "ubuntu": "https://ubuntu.com/security/cves?package=etcd",
+}
+#: Releases whose etcd is too old for us, so that the message can say so.
+TOO_OLD: Mapping[str, str] = {
+    "debian-11": "3.3.25",
+    "ubuntu-20.04": "3.2.26",
+    "ubuntu-22.04": "3.3.25",
+}
+#: Those of them whose Python the first-boot program cannot use either (3.9 and 3.8).
+TOO_OLD_FOR_ANY = ("debian-11", "ubuntu-20.04")
