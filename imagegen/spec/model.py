@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import EXAMPLE_RELEASE, parse_release
-from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD
+from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD, TRACKERS
 from imagegen.spec.kinds import (
     Anything,
     Boolean,
