@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from imagegen.etcd.variables import Version
+
 #: The etcd each supported release ships, which decides what settings it knows
 #: (packages.debian.org, packages.ubuntu.com; 22.04 and older ship 3.3). Debian 14 is what
 #: testing is now: it may yet get a newer etcd, which `etcd.version` then says.
@@ -28,3 +30,8 @@ TOO_OLD: Mapping[str, str] = {
 }
 #: Those of them whose Python the first-boot program cannot use either (3.9 and 3.8).
 TOO_OLD_FOR_ANY = ("debian-11", "ubuntu-20.04")
+
+
+def shipped_etcd(distribution: str | None) -> Version:
+    """The etcd in a distribution's own packages; the oldest we support if we know of none."""
+    return Version.parse(DISTRIBUTIONS.get(distribution or "", DISTRIBUTIONS["debian-12"]))

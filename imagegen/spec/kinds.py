@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import Enum
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
 
 import yaml
 
-from imagegen.base.problems import Problem, ProblemsError, Severity
+from imagegen.base.problems import Problem, ProblemsError
+from imagegen.spec.draft import Draft, Path, PathProblem
 from imagegen.spec.yaml import (
     BOOLEAN,
     DEEPEST,
@@ -38,7 +40,21 @@ from imagegen.spec.yaml import (
     type_of_tag,
 )
 
-Path: TypeAlias = tuple[str | int, ...]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Key_co = TypeVar("Key_co", covariant=True)
+
+
+class Unread(Enum):
+    """What a kind returns in place of a value that it could not read.
+
+    None will not do: it is a value of an optional setting, and of YAML.
+    """
+
+    UNREAD = "unread"
+
+
+UNREAD: Final = Unread.UNREAD
 
 
 def dotted(path: Path) -> str:
@@ -50,13 +66,12 @@ def dotted(path: Path) -> str:
 
 
 class Reader:
-    """Where the values of one file stand, and the problems found in it."""
+    """Reads one file into a :class:`Draft`, and notes where each problem stands."""
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.nodes_read = 0
-        #: Every path that stands in the file, read well or not.
-        self.seen: dict[Path, yaml.Node] = {}
+        self.draft = Draft()
+        self._nodes_read = 0
         self._found: list[tuple[int, int, Problem]] = []
 
     @property
@@ -64,16 +79,28 @@ class Reader:
         """What was found, in the order of the file."""
         return [problem for _, _, problem in sorted(self._found, key=lambda found: found[:2])]
 
-    def visit(self, node: yaml.Node, path: Path) -> None:
-        """Remember where ``path`` stands.
+    def read(self, kind: Kind[T], node: yaml.Node, path: Path) -> T | Unread:
+        """The value of ``node``, which stands at ``path``; it joins the draft if it is whole.
 
         Raises:
             ProblemsError: aliases have multiplied the file beyond :data:`MOST_NODES`,
                 or an alias stands within what it names.
         """
-        self.seen[path] = node
-        self.nodes_read += 1
-        if self.nodes_read > MOST_NODES:
+        self.visit(node, path)
+        value = kind.read(node, path, self)
+        if value is not UNREAD:
+            self.draft.values[path] = value
+        return value
+
+    def visit(self, node: yaml.Node, path: Path) -> None:
+        """Remember where ``path`` stands.
+
+        Raises:
+            ProblemsError: as :meth:`read`.
+        """
+        self.draft.places[path] = node
+        self._nodes_read += 1
+        if self._nodes_read > MOST_NODES:
             self.error(path, "the file's aliases expand to too many values", "write them out")
             raise ProblemsError(self.problems)
         if len(path) > DEEPEST:  # the text is not: compose has looked
@@ -82,34 +109,30 @@ class Reader:
 
     def error(self, path: Path, what: str, hint: str = "") -> None:
         """Add an error about the setting at ``path``."""
-        self.add(path, what, hint, Severity.ERROR)
+        self.add(PathProblem(path, what, hint))
 
-    def warning(self, path: Path, what: str, hint: str = "") -> None:
-        """Add a warning about the setting at ``path``."""
-        self.add(path, what, hint, Severity.WARNING)
-
-    def add(self, path: Path, what: str, hint: str, severity: Severity) -> None:
-        """Add a problem at ``path``, or at the nearest thing around it that was read."""
-        place = path
-        while place and place not in self.seen:
+    def add(self, found: PathProblem) -> None:
+        """Add a problem at its path, or at the nearest thing around it that was read."""
+        place = found.path
+        while place and place not in self.draft.places:
             place = place[:-1]
         line, column = 0, 0
-        if node := self.seen.get(place):
+        if node := self.draft.places.get(place):
             line, column = node.start_mark.line + 1, node.start_mark.column + 1
         problem = Problem(
             where=f"{self.source}:{line}:{column}" if line else self.source,
-            what=f"{dotted(path)}: {what}" if path else what,
-            hint=hint,
-            severity=severity,
+            what=f"{dotted(found.path)}: {found.what}" if found.path else found.what,
+            hint=found.hint,
+            severity=found.severity,
         )
         self._found.append((line, column, problem))
 
 
-class Kind:
-    """One kind of setting."""
+class Kind(Generic[T_co]):
+    """One kind of setting, and the type of its values."""
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
-        """The value of ``node``; None, with the problem noted, if it is not of this kind."""
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> T_co | Unread:
+        """The value of ``node``; UNREAD, with the problem noted, if it is not of this kind."""
         raise NotImplementedError
 
     def schema(self) -> dict[str, Any]:
@@ -118,38 +141,36 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Text(Kind):
-    """Text; ``parse`` turns it into a value or raises ValueError with the reason."""
+class Parsed(Kind[T_co]):
+    """A value written as text; ``parse`` makes it, or raises ValueError with the reason."""
 
-    what: str = "text"
+    what: str
+    parse: Callable[[str], T_co]
     pattern: str | None = None
     hint: str = ""
-    parse: Callable[[str], Any] = str
-    secret: bool = False
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> T_co | Unread:
         """The parsed text."""
         if not isinstance(node, yaml.ScalarNode):
             reader.error(path, f"expected {self.what}, got {shown(node)}", self.hint)
-            return None
+            return UNREAD
         if node.tag != STRING:
             hint = f'quote it: "{shown(node)}"'
             if ":" in node.value and node.tag == INTEGER:
                 hint += "; YAML reads bare digits and colons as base 60"
             hint = self.hint if node.tag == NULL else hint
             reader.error(path, f"expected {self.what}, got {as_loaded(node)}", hint)
-            return None
+            return UNREAD
         text = str(node.value)
-        value = "a secret" if self.secret else f"{shown(node)!r}"
         if self.pattern and not re.fullmatch(self.pattern, text):
-            reader.error(path, f"{value} is not {self.what}", self.hint)
-            return None
+            reader.error(path, f"{shown(node)!r} is not {self.what}", self.hint)
+            return UNREAD
         try:
             return self.parse(text)
         except ValueError as error:
-            reason = "" if self.secret else f": {error}" if str(error) else ""
-            reader.error(path, f"{value} is not {self.what}{reason}", self.hint)
-            return None
+            reason = f": {error}" if str(error) else ""
+            reader.error(path, f"{shown(node)!r} is not {self.what}{reason}", self.hint)
+            return UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON string."""
@@ -160,20 +181,27 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
-class Integer(Kind):
+class Text(Parsed[str]):
+    """Text; ``parse`` may change it, or raise ValueError with the reason."""
+
+    parse: Callable[[str], str] = str
+
+
+@dataclass(frozen=True)
+class Integer(Kind[int]):
     """A whole number between two bounds, both included."""
 
     least: int = 0
     most: int = 2**63 - 1
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> int | None:
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> int | Unread:
         """The number."""
         if not isinstance(node, yaml.ScalarNode) or node.tag != INTEGER:
             got = as_loaded(node) if isinstance(node, yaml.ScalarNode) else shown(node)
             if isinstance(node, yaml.ScalarNode) and node.tag == STRING:
                 got = repr(shown(node))
             reader.error(path, f"expected a whole number, got {got}", "write it without quotes")
-            return None
+            return UNREAD
         if not re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", node.value):
             reader.error(
                 path,
@@ -181,11 +209,11 @@ class Integer(Kind):
                 "write a plain decimal number: YAML 1.1 takes a leading 0 for octal, "
                 "colons for base 60",
             )
-            return None
+            return UNREAD
         value = int(node.value)
         if not self.least <= value <= self.most:
             reader.error(path, f"{value} is not between {self.least} and {self.most}")
-            return None
+            return UNREAD
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -194,10 +222,10 @@ class Integer(Kind):
 
 
 @dataclass(frozen=True)
-class Boolean(Kind):
+class Boolean(Kind[bool]):
     """True or false, in the one spelling every YAML version agrees on."""
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> bool | None:
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> bool | Unread:
         """The truth value."""
         if isinstance(node, yaml.ScalarNode) and node.tag == BOOLEAN:
             if node.value in ("true", "false"):
@@ -208,9 +236,9 @@ class Boolean(Kind):
                 f"{node.value} is a boolean in YAML 1.1 and text in YAML 1.2",
                 f"write {meant}",
             )
-            return None
+            return UNREAD
         reader.error(path, f"expected true or false, got {shown(node)!r}")
-        return None
+        return UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON boolean."""
@@ -218,19 +246,19 @@ class Boolean(Kind):
 
 
 @dataclass(frozen=True)
-class OneOf(Kind):
+class OneOf(Kind[str]):
     """One of a few words."""
 
     words: tuple[str, ...]
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> str | None:
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> str | Unread:
         """The word."""
         if isinstance(node, yaml.ScalarNode) and node.value in self.words:
             return str(node.value)
         close = get_close_matches(shown(node), self.words, n=1)
         hint = f"did you mean {close[0]}?" if close else f"one of: {', '.join(self.words)}"
         reader.error(path, f"{shown(node)!r} is not known here", hint)
-        return None
+        return UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON enumeration."""
@@ -238,25 +266,26 @@ class OneOf(Kind):
 
 
 @dataclass(frozen=True)
-class ListOf(Kind):
+class ListOf(Kind[tuple[T_co, ...]], Generic[T_co]):
     """A list of one kind of item, kept as a tuple."""
 
-    item: Kind
+    item: Kind[T_co]
     at_least: int = 0
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> tuple[Any, ...] | None:
-        """The items, None for each that could not be read."""
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> tuple[T_co, ...] | Unread:
+        """The items, if each of them could be read."""
         if not isinstance(node, yaml.SequenceNode):
             hint = f"write [{shown(node)}]" if isinstance(node, yaml.ScalarNode) else ""
             reader.error(path, f"expected a list, got {shown(node)!r}", hint)
-            return None
+            return UNREAD
         if len(node.value) < self.at_least:
             reader.error(path, f"expected at least {self.at_least}, got {len(node.value)}")
-        items = []
-        for index, item in enumerate(node.value):
-            reader.visit(item, (*path, index))
-            items.append(self.item.read(item, (*path, index), reader))
-        return tuple(items)
+            return UNREAD
+        read = [
+            reader.read(self.item, item, (*path, index)) for index, item in enumerate(node.value)
+        ]
+        items = tuple(item for item in read if item is not UNREAD)
+        return items if len(items) == len(read) else UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON array."""
@@ -266,13 +295,19 @@ class ListOf(Kind):
         return schema
 
 
-def pairs_of(
-    node: yaml.Node, path: Path, reader: Reader
-) -> Iterable[tuple[str, yaml.Node, Path]] | None:
-    """The keys of a mapping with their values; duplicate and odd keys are noted."""
+class Pairs(NamedTuple):
+    """The keys of a mapping, each with its value and the path of both."""
+
+    good: list[tuple[str, yaml.Node, Path]]
+    whole: bool
+    """No key stands twice or is no name."""
+
+
+def pairs_of(node: yaml.Node, path: Path, reader: Reader) -> Pairs | Unread:
+    """The pairs of a mapping; duplicate and odd keys are noted."""
     if not isinstance(node, yaml.MappingNode):
         reader.error(path, f"expected a mapping of settings, got {shown(node)!r}")
-        return None
+        return UNREAD
     seen: dict[str, int] = {}
     pairs = []
     for key, value in node.value:
@@ -291,30 +326,33 @@ def pairs_of(
             continue
         seen[name] = key.start_mark.line + 1
         pairs.append((name, value, (*path, name)))
-    return pairs
+    return Pairs(good=pairs, whole=len(pairs) == len(node.value))
 
 
 @dataclass(frozen=True)
-class MappingOf(Kind):
+class MappingOf(Kind[Mapping[Key_co, T_co]], Generic[Key_co, T_co]):
     """A mapping from free names to one kind of value."""
 
-    key: Kind
-    value: Kind
+    key: Kind[Key_co]
+    value: Kind[T_co]
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Mapping[str, Any] | None:
-        """The mapping, without what could not be read."""
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Mapping[Key_co, T_co] | Unread:
+        """The mapping, if all of it could be read."""
         pairs = pairs_of(node, path, reader)
-        if pairs is None:
-            return None
+        if pairs is UNREAD:
+            return UNREAD
+        whole = pairs.whole
         result = {}
-        for name, value_node, value_path in pairs:
+        for name, value_node, value_path in pairs.good:
             key_node = yaml.ScalarNode(STRING, name, value_node.start_mark)
             key = self.key.read(key_node, value_path, reader)
             reader.visit(value_node, value_path)
             value = self.value.read(value_node, value_path, reader)
-            if key is not None and value is not None:
-                result[key] = value
-        return result
+            if key is UNREAD or value is UNREAD:
+                whole = False
+            elif value is not None:  # `key:` with nothing behind it says nothing
+                result[key] = reader.draft.values[value_path] = value
+        return result if whole else UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON object with free property names."""
@@ -326,39 +364,38 @@ class MappingOf(Kind):
 
 
 @dataclass(frozen=True)
-class Anything(Kind):
+class Anything(Kind[Any]):
     """Whatever YAML can say in JSON's terms: for a text that is someone else's to judge."""
 
     def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
         """The value as cloud-init will load it; dates and other tags are refused."""
         if isinstance(node, yaml.MappingNode):
-            values = {}
-            for name, value_node, value_path in pairs_of(node, path, reader) or ():
-                reader.visit(value_node, value_path)
-                values[name] = self.read(value_node, value_path, reader)
-            return values
+            pairs = pairs_of(node, path, reader)
+            if pairs is UNREAD:
+                return UNREAD
+            values = {name: reader.read(self, value, place) for name, value, place in pairs.good}
+            return values if pairs.whole and UNREAD not in values.values() else UNREAD
         if isinstance(node, yaml.SequenceNode):
-            items = []
-            for index, item in enumerate(node.value):
-                reader.visit(item, (*path, index))
-                items.append(self.read(item, (*path, index), reader))
-            return items
+            items = [
+                reader.read(self, item, (*path, index)) for index, item in enumerate(node.value)
+            ]
+            return UNREAD if UNREAD in items else items
         assert isinstance(node, yaml.ScalarNode)  # for mypy: YAML has no fourth kind
         if node.tag not in JSON_TAGS or (node.tag != STRING and ":" in node.value):
             reader.error(path, f"{shown(node)} is read as {as_loaded(node)}", "quote it")
-            return None
+            return UNREAD
         try:
             value = constructed(node)
         except ValueError:
             reader.error(path, f"{shown(node)} is no {type_of_tag.get(node.tag, 'value')}")
-            return None
+            return UNREAD
         # Python neither prints integers of thousands of digits nor do all parsers read them.
         if isinstance(value, int) and value.bit_length() > 64:
             reader.error(path, f"{shown(node)} is a number of more than 64 bits", "quote it")
-            return None
+            return UNREAD
         if isinstance(value, float) and not isfinite(value):
             reader.error(path, f"{shown(node)} is no number in JSON", "quote it")
-            return None
+            return UNREAD
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -367,44 +404,47 @@ class Anything(Kind):
 
 
 @dataclass(frozen=True)
-class Record(Kind):
+class Record(Kind[T_co]):
     """A mapping whose keys are the fields of a dataclass made with :func:`setting`."""
 
-    cls: type
+    cls: type[T_co]
 
-    def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
-        """An instance; a field that could not be read is None in it, and noted."""
+    def read(self, node: yaml.Node, path: Path, reader: Reader) -> T_co | Unread:
+        """An instance, if the mapping has all it needs and nothing that is not known."""
         pairs = pairs_of(node, path, reader)
-        if pairs is None:
-            return None
-        fields = {f.name: f for f in dataclasses.fields(self.cls) if "kind" in f.metadata}
+        if pairs is UNREAD:
+            return UNREAD
+        fields = {f.name: f for f in _settings_of(self.cls)}
+        whole = pairs.whole
         values: dict[str, Any] = {}
-        for name, value_node, value_path in pairs:
+        for name, value_node, value_path in pairs.good:
             if name not in fields:
                 close = get_close_matches(name, fields, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(fields)}"
                 reader.error(value_path, "unknown setting", hint)
+                whole = False
                 continue
             if value_node.tag == NULL and not fields[name].metadata["required"]:
                 continue  # `key:` with nothing behind it leaves the default
-            reader.visit(value_node, value_path)
-            values[name] = fields[name].metadata["kind"].read(value_node, value_path, reader)
+            values[name] = reader.read(fields[name].metadata["kind"], value_node, value_path)
         for name, declared in fields.items():
-            if declared.metadata["required"] and name not in values:
+            if name in values:
+                continue
+            if declared.metadata["required"]:
                 reader.error(path, f"{name} is missing", declared.metadata["doc"])
-                values[name] = None
-        return self.cls(**values)
+                whole = False
+            else:
+                values[name] = reader.draft.values[*path, name] = declared.metadata["default"]
+        return self.cls(**values) if whole and UNREAD not in values.values() else UNREAD
 
     def schema(self) -> dict[str, Any]:
         """A JSON object with these properties and no other."""
         properties = {}
         required = []
-        for declared in dataclasses.fields(self.cls):
-            if "kind" not in declared.metadata:
-                continue
+        for declared in _settings_of(self.cls):
             schema = {"description": declared.metadata["doc"], **declared.metadata["kind"].schema()}
-            default = declared.metadata["shown_default"]
-            if default is not None:
+            default = declared.metadata["default"]
+            if isinstance(default, str | int | bool):
                 schema["default"] = default
             properties[declared.name] = schema
             if declared.metadata["required"]:
@@ -418,18 +458,26 @@ class Record(Kind):
         }
 
 
+def _settings_of(cls: type) -> list[dataclasses.Field[Any]]:
+    return [declared for declared in dataclasses.fields(cls) if "kind" in declared.metadata]
+
+
 class _Required:
     pass
 
 
-def setting(kind: Kind, doc: str, *, default: Any = _Required) -> Any:
+@overload
+def setting(kind: Kind[T], doc: str) -> T: ...
+@overload
+def setting(kind: Kind[T], doc: str, *, default: T) -> T: ...
+def setting(kind: Kind[Any], doc: str, *, default: Any = _Required) -> Any:
     """Declare a dataclass field as a setting of a spec.
 
     ``doc`` is one sentence for people: the schema and "is missing" show it.
+    The field's type is what ``kind`` reads; with the default None, or None.
     """
     required = default is _Required
-    plain = default if isinstance(default, str | int | bool) else None
-    metadata = {"kind": kind, "doc": doc, "required": required, "shown_default": plain}
+    metadata = {"kind": kind, "doc": doc, "required": required, "default": default}
     if required:
         return field(metadata=metadata)
     if isinstance(default, dict):

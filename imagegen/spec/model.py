@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import EXAMPLE_RELEASE, parse_release
-from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD, TRACKERS
+from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD, TRACKERS, shipped_etcd
 from imagegen.spec.kinds import (
     Anything,
     Boolean,
@@ -32,6 +32,7 @@ from imagegen.spec.words import (
     ABSOLUTE_PATH,
     ADDRESS,
     DNS_NAME,
+    ETCD_VERSION,
     FILE_NAME,
     HOST_LABEL,
     INSTANT,
@@ -40,7 +41,10 @@ from imagegen.spec.words import (
     LINE,
     MAC,
     NETWORK,
+    PACKAGE,
+    SHA256,
     SIZE,
+    SSH_PUBLIC_KEY,
     URL,
     Address,
     Interface,
@@ -144,12 +148,7 @@ class EtcdPlan:
     """Settings of etcd itself, the same on every member."""
 
     version: Version | None = setting(
-        Text(
-            what="an etcd version",
-            pattern=r"3\.[0-9]+(\.[0-9]+)?",
-            parse=parse_release,
-            hint='quoted, such as "3.5" or "3.5.16"',
-        ),
+        ETCD_VERSION,
         "The etcd the members run, where the distribution does not say it.",
         default=None,
     )
@@ -234,14 +233,6 @@ class Apt:
     )
 
 
-SHA256 = Text(
-    what="a SHA-256",
-    pattern=r"[0-9a-fA-F]{64}",
-    parse=str.lower,
-    hint="64 hexadecimal digits; `imagegen pin FILE` prints it",
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """An upstream release that first boot downloads."""
@@ -324,13 +315,6 @@ class BundledFile:
         return match[match.re.groups]
 
 
-PACKAGE = Text(
-    what="a package",
-    pattern=r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?",
-    hint="a name, or name=version",
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Install:
     """Where etcd comes from."""
@@ -356,12 +340,7 @@ class Install:
         ListOf(PACKAGE), "Further packages to install with it.", default=()
     )
     minimum_version: Version | None = setting(
-        Text(
-            what="an etcd version",
-            pattern=r"3\.[0-9]+(\.[0-9]+)?",
-            parse=parse_release,
-            hint='quoted, such as "3.5" or "3.5.16"',
-        ),
+        ETCD_VERSION,
         "First boot stops if the installed etcd is older.",
         default=None,
     )
@@ -369,9 +348,8 @@ class Install:
 
     @property
     def bundled(self) -> tuple[BundledFile, ...]:
-        """The files that travel on the seed, those that could be read."""
-        files = (self.bundle or ()) if self.mode == "bundle" else ()
-        return tuple(file for file in files if file and file.file)
+        """The files that travel on the seed."""
+        return self.bundle if self.mode == "bundle" else ()
 
     @property
     def release_version(self) -> str | None:
@@ -392,7 +370,17 @@ class Install:
         """The packages that are to bring etcd, those with a version as ``name=version``."""
         if self.mode == "bundle":
             return tuple(file.package for file in self.bundled if file.package)
-        return tuple(filter(None, self.packages or ())) if self.mode == "package" else ()
+        return self.packages if self.mode == "package" else ()
+
+    def etcd_version(self, distribution: str | None) -> Version:
+        """The etcd that this brings; where nothing says which, the distribution's own.
+
+        Raises:
+            ValueError: a package is pinned to what is not a version.
+        """
+        if self.release_version:
+            return Version.parse(self.release_version)
+        return Version.parse(self.pinned_etcd) if self.pinned_etcd else shipped_etcd(distribution)
 
     @property
     def pinned_etcd(self) -> str | None:
@@ -433,13 +421,7 @@ class User:
         "Login name.",
     )
     ssh_authorized_keys: tuple[str, ...] = setting(
-        ListOf(
-            Text(
-                what="an SSH public key",
-                pattern=r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f-\x9f]*)?",
-                hint="one line of an authorized_keys file",
-            )
-        ),
+        ListOf(SSH_PUBLIC_KEY),
         "Public keys that may log in.",
         default=(),
     )
@@ -637,7 +619,7 @@ class Spec:
         default={},
     )
     ssh_authorized_keys: tuple[str, ...] = setting(
-        ListOf(User.__dataclass_fields__["ssh_authorized_keys"].metadata["kind"].item),
+        ListOf(SSH_PUBLIC_KEY),
         "Public keys for the image's default user.",
         default=(),
     )
@@ -654,13 +636,7 @@ class Spec:
     @property
     def etcd_version(self) -> Version:
         """The etcd whose settings apply; the oldest we support unless the spec says more."""
-        if self.etcd.version:
-            return self.etcd.version
-        if self.install.release_version:
-            return Version.parse(self.install.release_version)
-        if pinned := self.install.pinned_etcd:
-            return Version.parse(pinned)
-        return Version.parse(DISTRIBUTIONS.get(self.distribution or "", DISTRIBUTIONS["debian-12"]))
+        return self.etcd.version or self.install.etcd_version(self.distribution)
 
     @property
     def etcd_release(self) -> Version | None:

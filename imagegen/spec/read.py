@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from imagegen.base.problems import Problem, raise_errors
-from imagegen.spec.checks.etcd import check_data_disk, check_etcd
-from imagegen.spec.checks.install import check_install
-from imagegen.spec.checks.members import check_reachable, check_size, check_unique
-from imagegen.spec.checks.network import check_network
-from imagegen.spec.checks.pki import check_pki
-from imagegen.spec.checks.user_data import check_extra
-from imagegen.spec.kinds import Reader, Record
+from imagegen.spec.checks import etcd, install, members, network, pki, user_data
+from imagegen.spec.draft import Draft, PathProblem
+from imagegen.spec.kinds import UNREAD, Reader, Record
 from imagegen.spec.model import Spec
 from imagegen.spec.yaml import compose
+
+#: What a single setting cannot show. Each passes over what could not be read.
+CHECKS: tuple[Callable[[Draft], Iterator[PathProblem]], ...] = (
+    members.size_problems,
+    members.repetition_problems,
+    members.client_problems,
+    members.loopback_problems,
+    network.nic_problems,
+    network.network_problems,
+    install.mode_problems,
+    install.source_problems,
+    install.release_problems,
+    etcd.distribution_problems,
+    etcd.pin_problems,
+    etcd.setting_problems,
+    etcd.combination_problems,
+    etcd.data_disk_problems,
+    pki.layout_problems,
+    pki.lifetime_problems,
+    pki.import_problems,
+    user_data.extra_problems,
+    user_data.extra_file_problems,
+    user_data.extra_user_problems,
+)
 
 
 def parse_spec(text: str, *, source: str) -> tuple[Spec, tuple[Problem, ...]]:
@@ -25,30 +45,11 @@ def parse_spec(text: str, *, source: str) -> tuple[Spec, tuple[Problem, ...]]:
         ProblemsError: with every error found, each with its line and column.
     """
     reader = Reader(source)
-    root = compose(text, source)
-    reader.visit(root, ())
-    spec: Spec | None = Record(Spec).read(root, (), reader)
-    if spec is not None:
-        for check in CHECKS:
-            check(spec, reader)
-    raise_errors(reader.problems)
-    assert spec is not None  # for mypy: no spec means an error above
-    return spec, tuple(reader.problems)
-
-
-# --- what single settings cannot show ------------------------------------------------
-#
-# A setting that could not be read is None here and already reported; every
-# check passes over it, so that one run shows all there is.
-
-CHECKS: tuple[Callable[[Spec, Reader], None], ...] = (
-    check_size,
-    check_unique,
-    check_reachable,
-    check_network,
-    check_install,
-    check_etcd,
-    check_data_disk,
-    check_pki,
-    check_extra,
-)
+    spec = reader.read(Record(Spec), compose(text, source), ())
+    for check in CHECKS:
+        for problem in check(reader.draft):
+            reader.add(problem)
+    problems = tuple(reader.problems)
+    raise_errors(problems)
+    assert spec is not UNREAD  # for mypy: what could not be read is an error
+    return spec, problems

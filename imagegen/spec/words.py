@@ -15,9 +15,12 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
-from imagegen.spec.kinds import Text
+from imagegen.etcd.versions import parse_release
+from imagegen.spec.kinds import Parsed, Text
+
+T = TypeVar("T")
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Interface: TypeAlias = IPv4Interface | IPv6Interface
@@ -66,10 +69,10 @@ def parse_size(text: str) -> int:
     return int(digits) * int(1024 ** ("B", "KiB", "MiB", "GiB").index(unit))
 
 
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def _quiet(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Like ``parse``, but without ipaddress repeating the value in its reason."""
 
-    def quiet(text: str) -> Any:
+    def quiet(text: str) -> T:
         try:
             return parse(text)
         except ValueError as error:
@@ -78,6 +81,12 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
             raise
 
     return quiet
+
+
+def _no_dots(text: str) -> str:
+    if {".", ".."} & set(text.split("/")):
+        raise ValueError("'.' and '..' are not taken")
+    return text
 
 
 HOST_LABEL = Text(
@@ -90,16 +99,16 @@ DNS_NAME = Text(
     pattern=rf"(?=.{{1,253}}$)(\*\.)?{LABEL}(\.{LABEL})*",
     hint="labels of lower-case letters, digits and '-' joined by '.' (RFC 1123)",
 )
-ADDRESS = Text(what="an IP address", parse=_parsed(parse_address), hint="such as 10.240.0.11")
-INTERFACE = Text(
+ADDRESS = Parsed(what="an IP address", parse=_quiet(parse_address), hint="such as 10.240.0.11")
+INTERFACE = Parsed(
     what="an address with its prefix length",
     pattern=r"[^/]+/[0-9]+",
-    parse=_parsed(lambda text: ip_interface(_zone_free(text))),
+    parse=_quiet(lambda text: ip_interface(_zone_free(text))),
     hint="such as 10.240.0.11/24",
 )
-NETWORK = Text(
+NETWORK = Parsed(
     what="a network",
-    parse=_parsed(lambda text: ip_network(_zone_free(text))),
+    parse=_quiet(lambda text: ip_network(_zone_free(text))),
     hint="such as 10.0.0.0/8, host bits zero",
 )
 MAC = Text(
@@ -114,7 +123,7 @@ INTERFACE_NAME = Text(
 ABSOLUTE_PATH = Text(
     what="an absolute path",
     pattern=r"(/[A-Za-z0-9._@:+-]+)+",
-    parse=lambda text: _no_dots(text),
+    parse=_no_dots,
     hint="letters, digits and ._@:+- between slashes, such as /var/lib/etcd",
 )
 FILE_NAME = Text(
@@ -122,7 +131,7 @@ FILE_NAME = Text(
     pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
     hint="letters, digits and ._- only, such as kubernetes.pem",
 )
-INSTANT = Text(
+INSTANT = Parsed(
     what="a time",
     parse=parse_instant,
     hint='RFC 3339 in quotes, such as "2026-12-01T00:00:00Z"',
@@ -132,13 +141,29 @@ URL = Text(
     pattern=r"https?://[^\s/?#\"']+(/[^\s\"']*)?",
     hint="such as http://mirror.example.org/debian",
 )
-SIZE = Text(
+SIZE = Parsed(
     what="a size", pattern=r"[0-9]{1,15} ?(B|KiB|MiB|GiB)", parse=parse_size, hint="such as 8GiB"
 )
 LINE = Text(what="a line of text", pattern=r"[^\x00-\x1f\x7f]+", hint="no line breaks")
-
-
-def _no_dots(text: str) -> str:
-    if {".", ".."} & set(text.split("/")):
-        raise ValueError("'.' and '..' are not taken")
-    return text
+SHA256 = Text(
+    what="a SHA-256",
+    pattern=r"[0-9a-fA-F]{64}",
+    parse=str.lower,
+    hint="64 hexadecimal digits; `imagegen pin FILE` prints it",
+)
+ETCD_VERSION = Parsed(
+    what="an etcd version",
+    pattern=r"3\.[0-9]+(\.[0-9]+)?",
+    parse=parse_release,
+    hint='quoted, such as "3.5" or "3.5.16"',
+)
+PACKAGE = Text(
+    what="a package",
+    pattern=r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?",
+    hint="a name, or name=version",
+)
+SSH_PUBLIC_KEY = Text(
+    what="an SSH public key",
+    pattern=r"[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f-\x9f]*)?",
+    hint="one line of an authorized_keys file",
+)

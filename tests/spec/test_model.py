@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from imagegen.spec.read import parse_spec
 from tests.releases import install_section
 from tests.spec.specs import PLAIN, SHA, Fault, assert_named
 

@@ -1,103 +1,131 @@
-"""Certificates, those that the operator brings included."""
+"""Certificates: their layout, their lifetimes, and those that the operator brings."""
 
 from __future__ import annotations
 
-from imagegen.spec.checks.members import members_of
-from imagegen.spec.kinds import Path, Reader
-from imagegen.spec.model import Import, PkiPlan, Spec
+from collections.abc import Iterator
+
+from imagegen.base.problems import Severity
+from imagegen.spec.draft import Draft, PathProblem
+from imagegen.spec.model import Import, PkiPlan
+
+IMPORTS = ("pki", "imports")
 
 
-def check_pki(spec: Spec, reader: Reader) -> None:
-    """Layout, lifetimes and what the operator brings."""
-    plan = spec.pki
+def layout_problems(draft: Draft) -> Iterator[PathProblem]:
+    """One key pair for all members is asked for, accepted and brought, or none of these."""
+    plan = draft.get(PkiPlan, "pki")
     if plan is None:
         return
-    if plan.layout == "shared" and not plan.allow_shared_key:
-        reader.error(
+    if plan.layout != "shared":
+        if plan.allow_shared_key:
+            yield PathProblem(
+                ("pki", "allow_shared_key"),
+                f"means nothing in layout {plan.layout}",
+                "remove it, or choose layout shared",
+            )
+        return
+    if plan.allow_shared_key:
+        yield PathProblem(
+            ("pki", "layout"),
+            "one key pair serves all members",
+            "layout lab keeps its file names with a key for each member",
+            Severity.WARNING,
+        )
+    else:
+        yield PathProblem(
             ("pki", "layout"),
             "with one key pair on all members, whoever steals it from one is all of them",
             "use layout lab or separate, or accept it with `allow_shared_key: true`",
         )
-    elif plan.layout == "shared":
-        reader.warning(
-            ("pki", "layout"),
-            "one key pair serves all members",
-            "layout lab keeps its file names with a key for each member",
-        )
-    if plan.allow_shared_key and plan.layout != "shared":
-        reader.error(
-            ("pki", "allow_shared_key"),
-            f"means nothing in layout {plan.layout}",
-            "remove it, or choose layout shared",
-        )
-    if plan.layout == "shared" and not (plan.imports and plan.imports.shared):
-        reader.error(
+    if not (plan.imports and plan.imports.shared):
+        yield PathProblem(
             ("pki",),
             "layout shared needs the pair it shares",
             "give imports.shared.certificate and .key, and imports.ca_certificate",
         )
-    if plan.ca_days and plan.leaf_days and plan.leaf_days > plan.ca_days:
-        reader.warning(
+
+
+def lifetime_problems(draft: Draft) -> Iterator[PathProblem]:
+    """Leaves do not outlive their CA."""
+    plan = draft.get(PkiPlan, "pki")
+    if plan and plan.leaf_days > plan.ca_days:
+        yield PathProblem(
             ("pki", "leaf_days"),
             f"leaves end with their CA, after {plan.ca_days} days",
             "raise ca_days",
+            Severity.WARNING,
         )
-    if plan.imports:
-        _check_imports(spec, plan, plan.imports, reader)
 
 
-def _check_imports(spec: Spec, plan: PkiPlan, given: Import, reader: Reader) -> None:
-    path: Path = ("pki", "imports")
-    names = {member.name for _, member in members_of(spec)}
-    for name in given.members or {}:
-        if name not in names:
-            reader.error(
-                (*path, "members", name),
-                "is no member of this cluster",
-                f"members: {', '.join(sorted(filter(None, names)))}",
-            )
-    if given.members:
-        for name in sorted(filter(None, names - set(given.members))):
-            reader.error(
-                (*path, "members"),
-                f"{name} is missing",
-                "bring a credential for each member, or a CA that signs them",
-            )
+def import_problems(draft: Draft) -> Iterator[PathProblem]:
+    """What the operator brings fits the layout, and is complete."""
+    plan = draft.get(PkiPlan, "pki")
+    if plan is None or plan.imports is None:
+        return
+    given = plan.imports
+    yield from _misplaced(plan, given)
+    yield from _unnamed_ca(plan, given)
+    yield from _member_problems(draft, given)
+
+
+def _misplaced(plan: PkiPlan, given: Import) -> Iterator[PathProblem]:
+    """What the layout has no place for, or needs one more of."""
     if plan.layout == "separate":
-        for name, member in (given.members or {}).items():
-            if member and member.peer is None:
-                reader.error(
-                    (*path, "members", name),
+        for name, member in given.members.items():
+            if member.peer is None:
+                yield PathProblem(
+                    (*IMPORTS, "members", name),
                     "peer is missing",
                     "layout separate has two credentials for each member; lab has one",
                 )
-    else:
-        if given.peer_ca or given.peer_ca_certificate:
-            key = "peer_ca" if given.peer_ca else "peer_ca_certificate"
-            reader.error((*path, key), f"layout {plan.layout} has one CA", "remove it")
+    elif given.peer_ca or given.peer_ca_certificate:
+        key = "peer_ca" if given.peer_ca else "peer_ca_certificate"
+        yield PathProblem((*IMPORTS, key), f"layout {plan.layout} has one CA", "remove it")
     if given.shared and plan.layout != "shared":
-        reader.error(
-            (*path, "shared"),
+        yield PathProblem(
+            (*IMPORTS, "shared"),
             f"means nothing in layout {plan.layout}",
             "choose layout shared, or list the members' own credentials",
         )
+
+
+def _unnamed_ca(plan: PkiPlan, given: Import) -> Iterator[PathProblem]:
+    """Ready-made certificates come with their CA's, which is named once."""
     ready_made = bool(given.members) or given.shared is not None
-    if ready_made and not given.ca_certificate and not given.ca:
-        reader.error(
-            path,
+    if ready_made and not (given.ca_certificate or given.ca):
+        yield PathProblem(
+            IMPORTS,
             "ca_certificate is missing",
             "ready-made certificates are checked against their CA",
         )
-    if (
-        ready_made
-        and plan.layout == "separate"
-        and not (given.peer_ca_certificate or given.peer_ca)
-    ):
-        reader.error(
-            path,
+    two_cas = plan.layout == "separate"
+    if ready_made and two_cas and not (given.peer_ca_certificate or given.peer_ca):
+        yield PathProblem(
+            IMPORTS,
             "peer_ca_certificate is missing",
             "layout separate keeps peers and clients under two CAs",
         )
     for ca, certificate in (("ca", "ca_certificate"), ("peer_ca", "peer_ca_certificate")):
         if getattr(given, ca) and getattr(given, certificate):
-            reader.error((*path, certificate), f"{ca} already says which CA", "remove one of them")
+            what = f"{ca} already says which CA"
+            yield PathProblem((*IMPORTS, certificate), what, "remove one of them")
+
+
+def _member_problems(draft: Draft, given: Import) -> Iterator[PathProblem]:
+    """Ready-made credentials are of members, and of each of them."""
+    names = {name for _, name in draft.each(str, "members", int, "name")}
+    for name in sorted(names - given.members.keys()) if given.members else ():
+        yield PathProblem(
+            (*IMPORTS, "members"),
+            f"{name} is missing",
+            "bring a credential for each member, or a CA that signs them",
+        )
+    if len(names) < draft.count("members", int):
+        return  # a name that could not be read may be one of those that are brought
+    for name in given.members:
+        if name not in names:
+            yield PathProblem(
+                (*IMPORTS, "members", name),
+                "is no member of this cluster",
+                f"members: {', '.join(sorted(names))}",
+            )

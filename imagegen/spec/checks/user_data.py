@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from imagegen.spec.kinds import Path, Reader
-from imagegen.spec.model import APPENDED, Spec
+from imagegen.base.problems import Severity
+from imagegen.spec.draft import Draft, PathProblem
+from imagegen.spec.model import APPENDED, Apt, Ntp
 
 #: Keys of cloud-config that decide who a member is, or that its image must not change.
 NOT_EXTRA: Mapping[str, str] = {
@@ -18,38 +18,40 @@ NOT_EXTRA: Mapping[str, str] = {
 }
 
 
-def check_extra(spec: Spec, reader: Reader) -> None:
-    """extra_user_data leaves what is set elsewhere alone."""
-    extra = spec.extra_user_data or {}
-    taken = {"apt": spec.install and spec.install.apt, "ntp": spec.ntp}
-    for key, value in extra.items():
-        path: Path = ("extra_user_data", key)
+def extra_problems(draft: Draft) -> Iterator[PathProblem]:
+    """extra_user_data leaves alone what imagegen or another setting decides."""
+    taken = {
+        "apt": draft.get(Apt, "install", "apt") and "install.apt",
+        "ntp": draft.get(Ntp, "ntp") and "ntp",
+    }
+    for path, value in draft.each(object, "extra_user_data", str):
+        key = str(path[-1])
         if key in NOT_EXTRA:
-            reader.error(path, "is ours to set", NOT_EXTRA[key])
-        elif taken.get(key):
-            setting_name = "install.apt" if key == "apt" else key
-            reader.error(path, f"{setting_name} sets it already", "keep one of the two")
+            yield PathProblem(path, "is ours to set", NOT_EXTRA[key])
+        elif setting := taken.get(key):
+            yield PathProblem(path, f"{setting} sets it already", "keep one of the two")
         elif key in APPENDED and not isinstance(value, list):
-            reader.error(path, "must be a list", "it is appended to ours")
+            yield PathProblem(path, "must be a list", "it is appended to ours")
         elif "PRIVATE KEY-----" in str(value):
-            reader.warning(
-                path, "holds a private key", "it travels in user-data wherever that goes"
-            )
-    for index, file in enumerate(_listed(extra.get("write_files"))):
+            what, hint = "holds a private key", "it travels in user-data wherever that goes"
+            yield PathProblem(path, what, hint, Severity.WARNING)
+
+
+def extra_file_problems(draft: Draft) -> Iterator[PathProblem]:
+    """Each further file has a path."""
+    for path, file in draft.each(object, "extra_user_data", "write_files", int):
         if not isinstance(file, dict) or not isinstance(file.get("path"), str):
-            reader.error(
-                ("extra_user_data", "write_files", index),
+            yield PathProblem(
+                path,
                 "must be a mapping with a path that is text",
                 'such as {path: /etc/motd, content: "..."}',
             )
-    named = {user.name for user in spec.users or () if user}
-    for index, user in enumerate(_listed(extra.get("users"))):
+
+
+def extra_user_problems(draft: Draft) -> Iterator[PathProblem]:
+    """Each user is listed in one place."""
+    named = {name for _, name in draft.each(str, "users", int, "name")}
+    for path, user in draft.each(object, "extra_user_data", "users", int):
         name = user.get("name") if isinstance(user, dict) else user
         if isinstance(name, str) and name in named:
-            reader.error(
-                ("extra_user_data", "users", index), f"{name} is in `users` already", "keep one"
-            )
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+            yield PathProblem(path, f"{name} is in `users` already", "keep one")

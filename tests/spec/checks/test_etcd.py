@@ -78,3 +78,22 @@ def test_a_pin_that_is_no_version_is_an_error(pin):
     """Which settings etcd knows could not be said."""
     found = problems_of(PLAIN + f"install: {{packages: ['etcd-server={pin}']}}\n")
     assert any("install.packages[0]" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        'install: {mode: release, release: {version: "3.6"}}\n',
+        "install: {packages: [etcd-server=x]}\n",
+        "distribution: debian-99\n",
+        "etcd: {version: 3.6}\n",
+    ],
+)
+def test_a_setting_is_not_judged_for_an_etcd_that_is_not_known(unread):
+    """3.4 does not know ETCD_MAX_LEARNERS, but nothing says that 3.4 is what was meant."""
+    written = "etcd: {settings: {ETCD_MAX_LEARNERS: '2', ETCD_NO: x}}\n"
+    if unread.startswith("etcd"):
+        unread, written = "", written.replace("{", "{version: 3.6, ", 1)
+    found = problems_of(PLAIN + unread + written)
+    assert any("ETCD_NO" in problem for problem in found)
+    assert not any("ETCD_MAX_LEARNERS" in problem for problem in found)

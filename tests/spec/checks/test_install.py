@@ -58,6 +58,15 @@ install: {{mode: release, release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}
     "mode bundle without files": Fault(
         PLAIN + "install: {mode: bundle}\n", ("install: mode bundle needs", "imagegen pin")
     ),
+    "mode release with an empty release": Fault(
+        PLAIN + "install: {mode: release, release: }\n", ("install: mode release needs",)
+    ),
+    "mode bundle with an empty bundle": Fault(
+        PLAIN + "install: {mode: bundle, bundle: }\n", ("install: mode bundle needs",)
+    ),
+    "mode bundle with no file in its bundle": Fault(
+        PLAIN + "install: {mode: bundle, bundle: []}\n", ("install: mode bundle needs",)
+    ),
     "a bundle of two releases": Fault(
         PLAIN
         + f"""\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.spec.specs import PLAIN, STATIC, Fault, assert_named
+from tests.spec.specs import PLAIN, STATIC, Fault, assert_named, problems_of
 
 FAULTS = {
     "address outside": Fault(
@@ -20,6 +20,9 @@ FAULTS = {
         STATIC.replace(", interface: ens3", "", 1), ("members[0]", "`mac`", "`interface`")
     ),
     "neither static nor dhcp": Fault(PLAIN + "network: {mtu: 1400}\n", ("prefix", "dhcp")),
+    "a prefix that is empty": Fault(
+        PLAIN + "network: {prefix: }\n", ("network: neither prefix nor dhcp is given",)
+    ),
     "dhcp with prefix": Fault(
         PLAIN + "network: {dhcp: true, prefix: 24}\n", ("network.prefix", "exclude")
     ),
@@ -40,3 +43,10 @@ FAULTS = {
 def test_fault(name):
     """Each fault has a message of its own, with a place and a hint."""
     assert_named(FAULTS[name])
+
+
+def test_a_network_with_an_unknown_setting_is_not_judged():
+    """What it lacks may be what was misspelled."""
+    found = problems_of(PLAIN + "network: {prefx: 24}\n")
+    assert len(found) == 1
+    assert "did you mean prefix?" in found[0]
