@@ -17,17 +17,8 @@ from urllib.parse import unquote
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import EXAMPLE_RELEASE, parse_release
 from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD, TRACKERS, shipped_etcd
-from imagegen.spec.kinds import (
-    Anything,
-    Boolean,
-    Integer,
-    ListOf,
-    MappingOf,
-    OneOf,
-    Record,
-    Text,
-    setting,
-)
+from imagegen.spec.kinds import Anything, Boolean, Integer, ListOf, MappingOf, OneOf, Text
+from imagegen.spec.records import Record, setting
 from imagegen.spec.words import (
     ABSOLUTE_PATH,
     ADDRESS,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from imagegen.base.problems import Problem, raise_errors
 from imagegen.spec.checks import etcd, install, members, network, pki, user_data
 from imagegen.spec.draft import Draft, PathProblem
-from imagegen.spec.kinds import UNREAD, Reader, Record
+from imagegen.spec.kinds import UNREAD, Reader
 from imagegen.spec.model import Spec
+from imagegen.spec.records import Record
 from imagegen.spec.yaml import compose
 
 #: What a single setting cannot show. Each passes over what could not be read.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from imagegen.spec.kinds import Record
 from imagegen.spec.model import Spec
+from imagegen.spec.records import Record
 
 
 def spec_schema() -> dict[str, Any]:

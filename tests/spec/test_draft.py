@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from imagegen.spec.draft import Draft
-from imagegen.spec.kinds import UNREAD, Reader, Record
+from imagegen.spec.kinds import UNREAD, Reader
 from imagegen.spec.model import EtcdPlan, MemberPlan, Spec
+from imagegen.spec.records import Record
 from imagegen.spec.yaml import compose
 from tests.conftest import EXAMPLES
 from tests.spec.specs import PLAIN
