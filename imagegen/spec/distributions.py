@@ -22,16 +22,16 @@ TRACKERS: Mapping[str, str] = {
     "debian": "https://security-tracker.debian.org/tracker/source-package/etcd",
     "ubuntu": "https://ubuntu.com/security/cves?package=etcd",
 }
-#: Releases whose etcd is too old for us, so that the message can say so.
+#: Releases whose own etcd is older than 3.4, the oldest that imagegen supports.
 TOO_OLD: Mapping[str, str] = {
     "debian-11": "3.3.25",
     "ubuntu-20.04": "3.2.26",
     "ubuntu-22.04": "3.3.25",
 }
-#: Those of them whose Python the first-boot program cannot use either (3.9 and 3.8).
+#: Those of them whose Python (3.9, 3.8) is also too old, for the first-boot program.
 TOO_OLD_FOR_ANY = ("debian-11", "ubuntu-20.04")
 
 
 def shipped_etcd(distribution: str | None) -> Version:
-    """The etcd in a distribution's own packages; the oldest we support if we know of none."""
+    """The etcd in a distribution's own packages; Debian 12's, the oldest, if none is named."""
     return Version.parse(DISTRIBUTIONS.get(distribution or "", DISTRIBUTIONS["debian-12"]))

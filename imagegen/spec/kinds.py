@@ -1,10 +1,11 @@
 """Kinds of settings: read one from a YAML node, describe it as JSON Schema.
 
 A setting is declared once, as a dataclass field with a kind and a sentence of
-meaning; reading, error messages and the editor's schema all come from that
-declaration. Reading works on PyYAML's nodes, not on loaded values, because a
-loaded value has lost what a good message needs: the line and column, what the
-user typed (``52:54:00:12:34:56`` loads as a number) and duplicate keys.
+meaning (:func:`imagegen.spec.records.setting`); reading, error messages and
+the editor's schema all come from that declaration. Reading works on PyYAML's
+nodes, not on loaded values, because a loaded value has lost what a good
+message needs: the line and column, what the user typed
+(``52:54:00:12:34:56`` loads as a number) and duplicate keys.
 
 pydantic, msgspec and attrs with cattrs were compared first. None keeps places
 or spots YAML 1.1's surprises, msgspec stops at the first error, and importing
@@ -33,10 +34,10 @@ from imagegen.spec.yaml import (
     MOST_NODES,
     NULL,
     STRING,
+    TYPE_OF_TAG,
     as_loaded,
     constructed,
     shown,
-    type_of_tag,
 )
 
 T = TypeVar("T")
@@ -299,7 +300,7 @@ class Pairs(NamedTuple):
 
     good: list[tuple[str, yaml.Node, Path]]
     whole: bool
-    """No key stands twice or is no name."""
+    """Each key is a name and stands once."""
 
 
 def pairs_of(node: yaml.Node, path: Path, reader: Reader) -> Pairs | Unread:
@@ -364,7 +365,7 @@ class MappingOf(Kind[Mapping[Key_co, T_co]], Generic[Key_co, T_co]):
 
 @dataclass(frozen=True)
 class Anything(Kind[Any]):
-    """Whatever YAML can say in JSON's terms: for a text that is someone else's to judge."""
+    """Any value that JSON knows too: for text that imagegen does not judge."""
 
     def read(self, node: yaml.Node, path: Path, reader: Reader) -> Any:
         """The value as cloud-init will load it; dates and other tags are refused."""
@@ -386,14 +387,14 @@ class Anything(Kind[Any]):
         try:
             value = constructed(node)
         except ValueError:
-            reader.error(path, f"{shown(node)} is no {type_of_tag.get(node.tag, 'value')}")
+            reader.error(path, f"{shown(node)} is not a {TYPE_OF_TAG.get(node.tag, 'value')}")
             return UNREAD
         # Python neither prints integers of thousands of digits nor do all parsers read them.
         if isinstance(value, int) and value.bit_length() > 64:
             reader.error(path, f"{shown(node)} is a number of more than 64 bits", "quote it")
             return UNREAD
         if isinstance(value, float) and not isfinite(value):
-            reader.error(path, f"{shown(node)} is no number in JSON", "quote it")
+            reader.error(path, f"{shown(node)} is not a number in JSON", "quote it")
             return UNREAD
         return value
 

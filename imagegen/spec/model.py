@@ -1,8 +1,9 @@
 """The cluster spec: what an operator writes down about one etcd cluster.
 
-``parse_spec`` turns the YAML text into frozen values and reports every problem
-at once, each with its line and column. Nothing here is derived: URLs, IDs and
-certificate names belong to :mod:`imagegen.cluster.cluster`.
+Each class is one section of the YAML file, and each of its fields one setting
+with its kind and a sentence of meaning. :func:`imagegen.spec.read.parse_spec`
+makes them. Nothing here is derived: URLs, IDs and certificate names belong to
+:mod:`imagegen.cluster.cluster`.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from imagegen.spec.words import (
     Network,
 )
 
-#: What upstream builds for and we know by the guest's own name; etcd's tier 1.
+#: The architectures that upstream builds etcd for and supports best, by the guest's own names.
 ARCHITECTURES = ("amd64", "arm64")
 
 
 #: How private keys can reach a member.
 SECRETS = ("embed", "split", "external")
-#: What ours and the operator's are appended in.
+#: Keys of cloud-config whose lists hold what imagegen writes, then what the operator adds.
 APPENDED = ("write_files", "runcmd", "users", "ssh_authorized_keys")
 
 
@@ -63,7 +64,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
-    """A further network interface of one member's machine."""
+    """Another network interface of one member's machine."""
 
     mac: str | None = setting(MAC, "Which card, by its MAC address.", default=None)
     interface: str | None = setting(
@@ -92,16 +93,16 @@ class MemberPlan:
         ADDRESS, "Where clients reach it, if not at `address`.", default=None
     )
     dns_names: tuple[str, ...] = setting(
-        ListOf(DNS_NAME), "Further DNS names for its certificates.", default=()
+        ListOf(DNS_NAME), "More DNS names for its certificates.", default=()
     )
     extra_addresses: tuple[Address, ...] = setting(
-        ListOf(ADDRESS), "Further addresses for its certificates.", default=()
+        ListOf(ADDRESS), "More addresses for its certificates.", default=()
     )
     mac: str | None = setting(MAC, "Its network card; network-config matches by it.", default=None)
     interface: str | None = setting(
         INTERFACE_NAME, "Its network interface; with `mac`, the name it is given.", default=None
     )
-    nics: tuple[Nic, ...] = setting(ListOf(Record(Nic)), "Further NICs.", default=())
+    nics: tuple[Nic, ...] = setting(ListOf(Record(Nic)), "More NICs.", default=())
     generation: int = setting(
         Integer(1, 10**6),
         "Raise it to make first boot run again on this machine; nothing else does.",
@@ -177,14 +178,14 @@ class EtcdPlan:
             Text(what="an etcd variable", pattern="ETCD_[A-Z0-9_]+", hint="such as ETCD_LOG_LEVEL"),
             LINE,
         ),
-        "Further ETCD_ variables, each known to the members' etcd version.",
+        "More ETCD_ variables, each known to the members' etcd version.",
         default={},
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AptSource:
-    """A further package source, trusted for what its key has signed and no more."""
+    """Another package source, trusted only for what its key has signed."""
 
     name: str = setting(
         Text(what="a source's name", pattern=r"[a-z0-9][a-z0-9-]{0,63}", hint="such as backports"),
@@ -220,7 +221,7 @@ class Apt:
     security_mirror: str | None = setting(URL, "Mirror of its security updates.", default=None)
     proxy: str | None = setting(URL, "HTTP proxy for packages.", default=None)
     sources: tuple[AptSource, ...] = setting(
-        ListOf(Record(AptSource)), "Further package sources.", default=()
+        ListOf(Record(AptSource)), "More package sources.", default=()
     )
 
 
@@ -282,7 +283,7 @@ class BundledFile:
 
     @property
     def name(self) -> str:
-        """What it is called on the seed."""
+        """Its name on the seed."""
         return self.file.rpartition("/")[2]
 
     @property
@@ -295,7 +296,7 @@ class BundledFile:
     def package(self) -> str | None:
         """``name=version`` of a package, as apt says it; None for an archive."""
         match = PACKAGE_NAME.fullmatch(self.name)
-        # A file name has no colon: of a version with an epoch it is spelled %3a.
+        # A file name has no colon: that of an epoch is spelled %3a.
         return f"{match[1]}={unquote(match[2])}" if match else None
 
     @property
@@ -328,7 +329,7 @@ class Install:
         default=("etcd-server", "etcd-client"),
     )
     extra_packages: tuple[str, ...] = setting(
-        ListOf(PACKAGE), "Further packages to install with it.", default=()
+        ListOf(PACKAGE), "More packages to install with it.", default=()
     )
     minimum_version: Version | None = setting(
         ETCD_VERSION,
@@ -443,7 +444,7 @@ class HostsEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedCa:
-    """A certificate authority of the operator's that signs our leaves."""
+    """The operator's certificate authority, which signs the leaves that imagegen makes."""
 
     certificate: str = setting(LINE, "PEM file, relative to the spec; may hold its chain.")
     key: str = setting(LINE, "PEM file of its private key.")
@@ -606,7 +607,8 @@ class Spec:
     )
     extra_user_data: Mapping[str, Any] = setting(
         MappingOf(Text(what="a cloud-config key", pattern=r"[a-z][a-z0-9_-]*"), Anything()),
-        "cloud-config of your own, appended to ours: packages, users, write_files, runcmd, ...",
+        "cloud-config of your own, appended to what imagegen writes: packages, users, "
+        "write_files, runcmd, ...",
         default={},
     )
     ssh_authorized_keys: tuple[str, ...] = setting(
@@ -614,10 +616,10 @@ class Spec:
         "Public keys for the image's default user.",
         default=(),
     )
-    users: tuple[User, ...] = setting(ListOf(Record(User)), "Further users.", default=())
+    users: tuple[User, ...] = setting(ListOf(Record(User)), "More users.", default=())
     ntp: Ntp | None = setting(Record(Ntp), "Time sources.", default=None)
     hosts: tuple[HostsEntry, ...] = setting(
-        ListOf(Record(HostsEntry)), "Further lines for /etc/hosts.", default=()
+        ListOf(Record(HostsEntry)), "More lines for /etc/hosts.", default=()
     )
     pki: PkiPlan = setting(Record(PkiPlan), "Certificates.", default=PkiPlan())
     clients: tuple[Client, ...] = setting(
@@ -647,7 +649,7 @@ class Spec:
         return TRACKERS.get(family, "the distribution's security tracker")
 
 
-#: Settings of ours that are etcd variables under a friendlier name.
+#: Settings that are etcd variables under a friendlier name.
 FRIENDLY: Mapping[str, str] = {
     "ETCD_HEARTBEAT_INTERVAL": "heartbeat_interval_ms",
     "ETCD_ELECTION_TIMEOUT": "election_timeout_ms",

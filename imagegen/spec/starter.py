@@ -15,14 +15,14 @@ def starter_spec(*, cluster: str, members: int, first_address: str) -> str:
     """A spec of ``members`` members with consecutive addresses, ready to edit.
 
     Raises:
-        ImagegenError: the name, the count or the addresses make no good spec.
+        ImagegenError: the name, the count or the addresses do not make a good spec.
     """
     try:
         first = parse_address(first_address)
         addresses = [first + index for index in range(members)]
     except ValueError:
         raise ImagegenError(
-            f"--first-address: {first_address!r} and the {members - 1} after it are no addresses",
+            f"--first-address: {first_address!r} and the {members - 1} after it are not addresses",
             hint="such as 10.240.0.11",
         ) from None
     prefix = 64 if first.version == 6 else 24
@@ -45,7 +45,7 @@ def starter_spec(*, cluster: str, members: int, first_address: str) -> str:
         gateway=_quoted(str(gateway)),
         release=EXAMPLE_RELEASE,
     )
-    parse_spec(text, source="imagegen init")  # --cluster may be no host name, for one
+    parse_spec(text, source="imagegen init")  # such as --cluster, which may not be a host name
     return text
 
 
@@ -103,7 +103,7 @@ distribution: debian-13
 # data_disk:
 #   device: /dev/disk/by-id/virtio-etcd-data
 
-# Once healthy, leave the keys to etcd alone, and let cloud-init read no further seed.
+# Once healthy, leave the keys to etcd alone, and let cloud-init read no later seed.
 # after_boot: scrub
 
 # etcd:

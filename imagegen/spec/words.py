@@ -1,4 +1,4 @@
-"""The named patterns of a spec: addresses, names, paths, times and sizes."""
+"""The words of a spec: addresses, names, paths, times, sizes and digests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _zone_free(text: str) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """An address a member can be reached at; ValueError says why it is none."""
+    """An address a member can be reached at; ValueError says why it is not one."""
     address = ip_address(_zone_free(text))
     if address.is_multicast or address.is_unspecified:
         raise ValueError("that address belongs to no single machine")
@@ -85,7 +85,7 @@ def _quiet(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 def _no_dots(text: str) -> str:
     if {".", ".."} & set(text.split("/")):
-        raise ValueError("'.' and '..' are not taken")
+        raise ValueError("'.' and '..' are not allowed")
     return text
 
 

@@ -8,7 +8,8 @@ import yaml
 
 from imagegen.base.problems import Problem, ProblemsError
 
-type_of_tag = {
+#: What messages call the types that YAML gives to plain text.
+TYPE_OF_TAG = {
     "tag:yaml.org,2002:int": "number",
     "tag:yaml.org,2002:float": "number",
     "tag:yaml.org,2002:bool": "boolean",
@@ -22,13 +23,14 @@ INTEGER = "tag:yaml.org,2002:int"
 BOOLEAN = "tag:yaml.org,2002:bool"
 NULL = "tag:yaml.org,2002:null"
 
+#: The types that JSON knows too.
 JSON_TAGS = frozenset({STRING, INTEGER, BOOLEAN, NULL, "tag:yaml.org,2002:float"})
 
-# Aliases let a small file stand for an enormous one; no honest spec has as many
-# values, and reading stops here, after a tenth of a second and some 15 MB.
+#: Values in one spec, those that aliases repeat included. Aliases let a small file stand
+#: for an enormous one; reading one stops here, after a tenth of a second and some 15 MB.
 MOST_NODES = 20_000
 
-#: Levels of nesting; a spec has five.
+#: Levels of nesting in any YAML; a spec has five.
 DEEPEST = 100
 
 LOADER = cast("type[yaml.SafeLoader]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -48,12 +50,12 @@ def constructed(node: yaml.ScalarNode) -> Any:
         return yaml.SafeLoader("").construct_object(node)
     # For scalars like !!int "" PyYAML's constructors raise IndexError, KeyError and more.
     except Exception:
-        raise ValueError(f"no {type_of_tag.get(node.tag, 'value')}") from None
+        raise ValueError from None
 
 
 def as_loaded(node: yaml.ScalarNode) -> str:
     """What YAML makes of a plain scalar, as in ``the number 41135085296``."""
-    kind = type_of_tag.get(node.tag, "value")
+    kind = TYPE_OF_TAG.get(node.tag, "value")
     if node.tag == NULL:
         return "nothing"
     try:
@@ -65,7 +67,7 @@ def as_loaded(node: yaml.ScalarNode) -> str:
 
 
 def nested_too_deep(text: str | bytes) -> bool:
-    """Whether YAML is nested beyond sense.
+    """Whether YAML is nested beyond :data:`DEEPEST` levels.
 
     libyaml's composer recurses in C: some tens of thousands of brackets
     overflow its stack and end the process. Its events come without recursion.
@@ -80,7 +82,7 @@ def nested_too_deep(text: str | bytes) -> bool:
             if depth > DEEPEST:
                 return True
     except (yaml.YAMLError, ValueError):
-        pass  # whoever parses it in earnest reports that better
+        pass  # the caller parses it next, and reports that better
     return False
 
 
@@ -88,7 +90,7 @@ def compose(text: str, source: str) -> yaml.Node:
     """The YAML node tree of one document.
 
     Raises:
-        ProblemsError: the text is no YAML, or no single document.
+        ProblemsError: the text is not YAML, or is not a single document.
     """
     if nested_too_deep(text):
         raise ProblemsError(

@@ -39,7 +39,10 @@ def pin_problems(draft: Draft) -> Iterator[PathProblem]:
         try:
             version = Version.parse(pinned)
         except ValueError:
-            what, hint = "pins etcd to what is no version", "such as etcd-server=3.5.16-4"
+            what, hint = (
+                "pins etcd to something that is not a version",
+                "such as etcd-server=3.5.16-4",
+            )
             yield PathProblem(path, what, hint)
             continue
         if corrupts(version):
@@ -61,7 +64,7 @@ def setting_problems(draft: Draft) -> Iterator[PathProblem]:
     if metrics_url and check_setting("ETCD_LISTEN_METRICS_URLS", metrics_url, may_be[-1]):
         yield PathProblem(
             ("etcd", "metrics_url"),
-            f"{metrics_url} shows metrics to anyone who reaches it, or is no address",
+            f"{metrics_url} shows metrics to anyone who reaches it, or is not an address",
             "use http://127.0.0.1:2381, or https:// with the member's address",
         )
 

@@ -31,7 +31,7 @@ def mode_problems(draft: Draft) -> Iterator[PathProblem]:
     for name in names:
         left_out = getattr(Install(), name)
         if draft.get(object, "install", name) not in (None, left_out):
-            yield PathProblem(("install", name), f"means nothing in mode {mode}", why)
+            yield PathProblem(("install", name), f"has no effect when install.mode is {mode}", why)
     plan = draft.get(Install, "install")
     if plan is None:
         return
@@ -76,7 +76,7 @@ def release_problems(draft: Draft) -> Iterator[PathProblem]:
         yield PathProblem(
             (*path, "url"),
             "holds a user name or a password",
-            "it would be on every console; serve the archive to whoever asks, it is no secret",
+            "it would be on every console; serve the archive to whoever asks, it is not a secret",
         )
     if len(release.sha256) > 1 and "architecture" not in names:
         yield PathProblem(

@@ -11,7 +11,7 @@ from imagegen.spec.words import Network
 
 
 def nic_problems(draft: Draft) -> Iterator[PathProblem]:
-    """Each further NIC is known by its card, and can have an address."""
+    """Each other NIC is known by its card, and can have an address."""
     for path, nic in draft.each(Nic, "members", int, "nics", int):
         if not nic.mac and not nic.interface:
             yield PathProblem(
@@ -118,7 +118,7 @@ def _address_problems(path: Path, member: MemberPlan, lan: Network) -> Iterator[
     if lan.num_addresses > 2 and address in ends:
         yield PathProblem(
             (*path, "address"),
-            f"{address} is the first or last address of {lan}, no host's",
+            f"{address} is the first or last address of {lan}, which no host can have",
             "choose an address between them",
         )
 

@@ -20,7 +20,7 @@ def layout_problems(draft: Draft) -> Iterator[PathProblem]:
         if plan.allow_shared_key:
             yield PathProblem(
                 ("pki", "allow_shared_key"),
-                f"means nothing in layout {plan.layout}",
+                f"has no effect when pki.layout is {plan.layout}",
                 "remove it, or choose layout shared",
             )
         return
@@ -84,7 +84,7 @@ def _misplaced(plan: PkiPlan, given: Import) -> Iterator[PathProblem]:
     if given.shared and plan.layout != "shared":
         yield PathProblem(
             (*IMPORTS, "shared"),
-            f"means nothing in layout {plan.layout}",
+            f"has no effect when pki.layout is {plan.layout}",
             "choose layout shared, or list the members' own credentials",
         )
 
@@ -126,6 +126,6 @@ def _member_problems(draft: Draft, given: Import) -> Iterator[PathProblem]:
         if name not in names:
             yield PathProblem(
                 (*IMPORTS, "members", name),
-                "is no member of this cluster",
+                "is not a member of this cluster",
                 f"members: {', '.join(sorted(names))}",
             )

@@ -27,18 +27,20 @@ def extra_problems(draft: Draft) -> Iterator[PathProblem]:
     for path, value in draft.each(object, "extra_user_data", str):
         key = str(path[-1])
         if key in NOT_EXTRA:
-            yield PathProblem(path, "is ours to set", NOT_EXTRA[key])
+            yield PathProblem(path, "is set by imagegen", NOT_EXTRA[key])
         elif setting := taken.get(key):
             yield PathProblem(path, f"{setting} sets it already", "keep one of the two")
         elif key in APPENDED and not isinstance(value, list):
-            yield PathProblem(path, "must be a list", "it is appended to ours")
+            yield PathProblem(
+                path, "must be a list", "it is appended to a list that imagegen writes"
+            )
         elif "PRIVATE KEY-----" in str(value):
             what, hint = "holds a private key", "it travels in user-data wherever that goes"
             yield PathProblem(path, what, hint, Severity.WARNING)
 
 
 def extra_file_problems(draft: Draft) -> Iterator[PathProblem]:
-    """Each further file has a path."""
+    """Each file has a path."""
     for path, file in draft.each(object, "extra_user_data", "write_files", int):
         if not isinstance(file, dict) or not isinstance(file.get("path"), str):
             yield PathProblem(

@@ -91,11 +91,14 @@ install:
   extra_packages: [chrony]
   bundle: [{{file: etcd-v3.5.33-linux-amd64.tar.gz, sha256: {SHA}}}]
 """,
-        ("install.extra_packages: means nothing in mode bundle", "list the package's file"),
+        (
+            "install.extra_packages: has no effect when install.mode is bundle",
+            "list the package's file",
+        ),
     ),
     "a release in mode package": Fault(
         PLAIN + f'install: {{release: {{version: "3.5.33", sha256: {{amd64: {SHA}}}}}}}\n',
-        ("install.release: means nothing in mode package",),
+        ("install.release: has no effect when install.mode is package",),
     ),
 }
 

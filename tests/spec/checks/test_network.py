@@ -10,7 +10,7 @@ FAULTS = {
     "address outside": Fault(
         STATIC.replace("10.0.0.13", "10.0.1.13"), ("members[2].address", "outside", "10.0.0.0/24")
     ),
-    "network address": Fault(STATIC.replace("10.0.0.13", "10.0.0.0"), ("no host's",)),
+    "network address": Fault(STATIC.replace("10.0.0.13", "10.0.0.0"), ("which no host can have",)),
     "gateway's address": Fault(STATIC.replace("10.0.0.13", "10.0.0.1"), ("is the gateway's",)),
     "gateway off link": Fault(
         STATIC.replace("gateway: 10.0.0.1", "gateway: 10.9.0.1"),

@@ -16,7 +16,7 @@ FAULTS = {
     "brought member unknown": Fault(
         PLAIN + "pki: {layout: lab, imports: {ca_certificate: ca.pem, members: {z: {server: "
         "{certificate: c.pem, key: k.pem}}}}}\n",
-        ("pki.imports.members.z", "no member"),
+        ("pki.imports.members.z", "not a member"),
     ),
 }
 

@@ -17,7 +17,7 @@ FAULTS = {
         ("extra_user_data.write_files[0]", "must be a mapping"),
     ),
     "key of ours in extra_user_data": Fault(
-        PLAIN + "extra_user_data: {hostname: x}\n", ("extra_user_data.hostname", "ours")
+        PLAIN + "extra_user_data: {hostname: x}\n", ("extra_user_data.hostname", "set by imagegen")
     ),
     "network in extra_user_data": Fault(
         PLAIN + "extra_user_data: {network: {}}\n", ("extra_user_data.network", "cannot set up")
