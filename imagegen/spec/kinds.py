@@ -15,9 +15,8 @@ pydantic alone costs a third of a whole five-member build.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from math import isfinite
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -221,7 +220,6 @@ class Integer(Kind[int]):
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-@dataclass(frozen=True)
 class Boolean(Kind[bool]):
     """True or false, in the one spelling every YAML version agrees on."""
 
@@ -245,6 +243,14 @@ class Boolean(Kind[bool]):
         return {"type": "boolean"}
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Which of the known words may be meant, as a hint; empty if none is near."""
+    from difflib import get_close_matches  # slow to import, and only mistakes need it
+
+    close = get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
 @dataclass(frozen=True)
 class OneOf(Kind[str]):
     """One of a few words."""
@@ -255,8 +261,7 @@ class OneOf(Kind[str]):
         """The word."""
         if isinstance(node, yaml.ScalarNode) and node.value in self.words:
             return str(node.value)
-        close = get_close_matches(shown(node), self.words, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"one of: {', '.join(self.words)}"
+        hint = nearest(shown(node), self.words) or f"one of: {', '.join(self.words)}"
         reader.error(path, f"{shown(node)!r} is not known here", hint)
         return UNREAD
 
@@ -363,7 +368,6 @@ class MappingOf(Kind[Mapping[Key_co, T_co]], Generic[Key_co, T_co]):
         }
 
 
-@dataclass(frozen=True)
 class Anything(Kind[Any]):
     """Any value that JSON knows too: for text that imagegen does not judge."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 
 import yaml
 
 from imagegen.spec.draft import Path
-from imagegen.spec.kinds import UNREAD, Kind, Reader, Unread, pairs_of
+from imagegen.spec.kinds import UNREAD, Kind, Reader, Unread, nearest, pairs_of
 from imagegen.spec.yaml import NULL
 
 T = TypeVar("T")
@@ -33,8 +32,7 @@ class Record(Kind[T_co]):
         values: dict[str, Any] = {}
         for name, value_node, value_path in pairs.good:
             if name not in fields:
-                close = get_close_matches(name, fields, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(fields)}"
+                hint = nearest(name, fields) or f"known: {', '.join(fields)}"
                 reader.error(value_path, "unknown setting", hint)
                 whole = False
                 continue
