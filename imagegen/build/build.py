@@ -29,8 +29,8 @@ from imagegen.etcd.advisories import release_problems
 from imagegen.etcd.variables import check_combination
 from imagegen.judge.diff import Change, member_changes, removed_members
 from imagegen.media.iso import build_image
-from imagegen.pki.imports import Imported, read_imports
-from imagegen.pki.issue import Pki, issue_pki
+from imagegen.pki.imports import read_imports
+from imagegen.pki.issue import Imported, Pki, issue_pki
 from imagegen.spec.model import Spec, own_settings
 from imagegen.spec.read import parse_spec
 from imagegen.store.store import Record, Store, Stored, identity_for, record_of

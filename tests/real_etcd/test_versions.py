@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from imagegen.spec.model import parse_spec
+from imagegen.spec.read import parse_spec
 from tests.conftest import EXAMPLES, ROOT
 
 from .versions import (
