@@ -26,15 +26,10 @@ from imagegen.day2 import renew as renewal
 from imagegen.day2 import revoke as revocation
 from imagegen.day2.rotate_ca import rotate
 from imagegen.judge.check import check_path
-from imagegen.pki.certificates import (
-    Leaf,
-    Role,
-    certificates_in,
-    check_authority,
-    check_credential,
-    private_key_in,
-)
-from imagegen.pki.issue import Pki
+from imagegen.pki.faults import check_authority, check_credential
+from imagegen.pki.leaves import Leaf, Role
+from imagegen.pki.model import Pki
+from imagegen.pki.pem import certificates_in, private_key_in
 from imagegen.store.store import Store, Stored
 from tests.conftest import NOW, ROOT, require_program
 

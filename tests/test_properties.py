@@ -22,9 +22,11 @@ from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
-from imagegen.media.iso import build_seed, read_seed
-from imagegen.pki.certificates import certificates_in
-from imagegen.pki.issue import Pki, issue_pki
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.nocloud import build_seed
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Pki
+from imagegen.pki.pem import certificates_in
 from imagegen.spec.read import parse_spec
 from imagegen.spec.words import SIZE
 from tests.cloud_init import VERSIONS, run_in

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from imagegen.cli.entry import app
-from imagegen.pki.certificates import is_encrypted, private_key_in
+from imagegen.pki.pem import is_encrypted, private_key_in
 
 PASSPHRASE = "passphrase-of-a-test"
 # A loopback address where nobody listens: what asks the cluster ends soon.

@@ -28,12 +28,15 @@ from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import release_problems
 from imagegen.etcd.variables import check_combination
 from imagegen.judge.diff import Change, member_changes, removed_members
-from imagegen.media.iso import build_image
+from imagegen.media.iso_writer import build_image
 from imagegen.pki.imports import read_imports
-from imagegen.pki.issue import Imported, Pki, issue_pki
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Imported, Pki
 from imagegen.spec.model import Spec, own_settings
 from imagegen.spec.read import parse_spec
-from imagegen.store.store import Record, Store, Stored, identity_for, record_of
+from imagegen.store.identity import identity_for
+from imagegen.store.record import Record, record_of
+from imagegen.store.store import Store, Stored
 from imagegen.targets import load_target, payload
 from imagegen.targets import targets as all_targets
 

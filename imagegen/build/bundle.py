@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagegen.base.problems import ImagegenError, Problem, raise_errors
 from imagegen.etcd.versions import EXAMPLE_RELEASE
-from imagegen.media.iso import DISC_LIMIT
+from imagegen.media.iso_writer import DISC_LIMIT
 from imagegen.spec.model import ARCHIVE_NAME, PACKAGE_NAME, Spec
 
 #: ``e_machine`` of an ELF header (elf.h).

@@ -12,8 +12,8 @@ from imagegen._version import __version__
 from imagegen.base.problems import ImagegenError
 from imagegen.build.output import MANIFEST, Artifact
 from imagegen.cluster.cluster import Cluster, Member, hex_id
-from imagegen.pki.certificates import Credential, describe
-from imagegen.pki.issue import Pki
+from imagegen.pki.model import Credential, Pki
+from imagegen.pki.pem import describe
 
 HINT = "delete it, then build the cluster anew with --force"
 

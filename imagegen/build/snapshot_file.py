@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen.base.problems import ImagegenError
-from imagegen.media.iso import DISC_LIMIT
+from imagegen.media.iso_writer import DISC_LIMIT
 
 #: Bytes of the hash at the end.
 TRAILER = hashlib.sha256().digest_size

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from imagegen.build.build import LoadedSpec, Options
     from imagegen.cluster.cluster import Cluster, Member
     from imagegen.day2.membership import Hands, Step, Subject, View
-    from imagegen.store.store import Record, Store, Stored
+    from imagegen.store.record import Record
+    from imagegen.store.store import Store, Stored
 
 app = typer.Typer(help="Change who belongs to a running cluster.", no_args_is_help=True)
 
@@ -119,7 +120,8 @@ def remove(
     from imagegen.build.build import load_spec
     from imagegen.day2.membership import Act, move_leader, plan_remove
     from imagegen.day2.membership import remove as take_off
-    from imagegen.store.store import REMOVED, Store
+    from imagegen.store.record import REMOVED
+    from imagegen.store.store import Store
 
     instant = parse_now(now)
     loaded = load_spec(spec, now=instant)
@@ -223,7 +225,7 @@ def _change(
     from imagegen.day2.membership import Act, initial_members, move_leader
     from imagegen.day2.membership import add as list_learner
     from imagegen.day2.membership import remove as take_off
-    from imagegen.store.store import ADDED, members_json
+    from imagegen.store.record import ADDED, members_json
 
     for step in steps:
         with _resumable():
@@ -259,7 +261,7 @@ def _rehearse(
     from imagegen.day2.membership import initial_members, version_problems
     from imagegen.documents.templates import Templates
     from imagegen.live.client import ListedMember
-    from imagegen.store.store import ADDED, members_json
+    from imagegen.store.record import ADDED, members_json
 
     raise_errors(version_problems(loaded.spec, view))
     gone = {step.member_id for step in steps}
@@ -317,7 +319,7 @@ def _promoted(
 
 
 def _remember_vote(store: "Store", who: "Subject", options: "Options") -> None:
-    from imagegen.store.store import PROMOTED
+    from imagegen.store.record import PROMOTED
 
     with store.locked():
         joined = stored_in(store).record.joined.get(who.name)

@@ -17,8 +17,8 @@ from imagegen.build.output import Artifact, Changes, write_artifacts
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.documents import guest
 from imagegen.documents.templates import Templates
-from imagegen.pki.certificates import Credential, certificates_in, certificates_pem, crl_der
-from imagegen.pki.issue import CertificateAuthority, Pki
+from imagegen.pki.model import CertificateAuthority, Credential, Pki
+from imagegen.pki.pem import certificates_in, certificates_pem, crl_der
 
 SCRIPT = "apply.sh"
 

@@ -22,7 +22,7 @@ from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import CORRUPTING, corrupts, hop_problems
 from imagegen.live.client import Caller, ListedMember, RefusedError, Status, UnreachableError
 from imagegen.spec.model import Spec
-from imagegen.store.store import Record
+from imagegen.store.record import Record
 
 T = TypeVar("T")
 

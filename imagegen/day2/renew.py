@@ -15,16 +15,14 @@ from imagegen.build.output import CLIENT
 from imagegen.cluster.cluster import Cluster
 from imagegen.day2.delivery import Delivery, pairs_of, write_deliveries
 from imagegen.documents.templates import Templates
-from imagegen.pki.certificates import (
-    Credential,
-    Role,
-    certificates_in,
-    check_credential,
-    common_name_of,
-    revoked_in,
-)
-from imagegen.pki.issue import Pki, Renewal, client_leaves, issue_pki, member_leaves
-from imagegen.store.store import Store, Stored, identity_for, record_of
+from imagegen.pki.faults import check_credential
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.leaves import Role, client_leaves, member_leaves
+from imagegen.pki.model import Credential, Pki, Renewal
+from imagegen.pki.pem import certificates_in, common_name_of, revoked_in
+from imagegen.store.identity import identity_for
+from imagegen.store.record import record_of
+from imagegen.store.store import Store, Stored
 
 #: With less left, `certs list` warns.
 SOON_DAYS = 30

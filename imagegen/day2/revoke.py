@@ -14,23 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from imagegen.base.problems import ImagegenError, Problem, Severity, raise_errors
+from imagegen.base.problems import Problem, Severity, raise_errors
 from imagegen.build.build import LoadedSpec, Options
 from imagegen.cluster.cluster import Cluster
 from imagegen.day2.delivery import Delivery, revocation_list, write_deliveries
 from imagegen.day2.renew import clients_of, found
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import CRL_IGNORED, first_with
-from imagegen.pki.certificates import certificates_in, revoked_in
-from imagegen.pki.issue import CertificateAuthority, Pki, Signer, digest_for
+from imagegen.pki.model import Pki
+from imagegen.pki.pem import certificates_in, revoked_in
+from imagegen.pki.sign import sign_crl
 from imagegen.spec.model import Spec
-from imagegen.store.store import Store, Stored, identity_for
+from imagegen.store.identity import identity_for
+from imagegen.store.store import Store, Stored
 
 FOLDER = "revoke"
 SETTING = "ETCD_CLIENT_CRL_FILE"
@@ -157,34 +155,3 @@ def _without_effect(spec: Spec) -> Iterator[Problem]:
             hint=f"run etcd {first} or newer, or take the setting off every member",
             severity=Severity.WARNING,
         )
-
-
-def sign_crl(
-    authority: CertificateAuthority,
-    revoked: Mapping[int, datetime],
-    *,
-    now: datetime,
-    passphrase: bytes | None = None,
-) -> str:
-    """A list of revoked serials, as PEM text; it is good for as long as the CA is.
-
-    Its number is its length: it only grows.
-    """
-    signer = Signer(authority, passphrase)
-    begin = max(now, signer.certificate.not_valid_before_utc)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(signer.certificate.subject)
-        .last_update(begin)
-        .next_update(signer.certificate.not_valid_after_utc)
-        .add_extension(x509.CRLNumber(len(revoked)), critical=False)
-        .add_extension(signer.identifier, critical=False)
-    )
-    for serial, since in revoked.items():
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since)
-        builder = builder.add_revoked_certificate(entry.build())
-    try:
-        crl = builder.sign(signer.key, digest_for(signer.key))
-    except ValueError as error:
-        raise ImagegenError(f"no list can be signed: {error}", where=authority.name) from None
-    return crl.public_bytes(Encoding.PEM).decode()

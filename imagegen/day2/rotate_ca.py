@@ -26,31 +26,22 @@ from imagegen.build.build import LoadedSpec, Options
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, pairs_of, trusted_cas, write_deliveries
 from imagegen.day2.renew import faults, found
-from imagegen.day2.revoke import sign_crl
 from imagegen.documents.templates import Templates
 from imagegen.live.client import Caller, RefusedError, UnreachableError
-from imagegen.pki.certificates import (
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.leaves import Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.model import CertificateAuthority, Pki, Renewal, Rotation
+from imagegen.pki.pem import (
     KEY_MAKERS,
-    Leaf,
-    Role,
     certificates_in,
     certificates_pem,
     common_name_of,
     key_pem,
     revoked_in,
 )
-from imagegen.pki.issue import (
-    CertificateAuthority,
-    Pki,
-    Renewal,
-    Rotation,
-    Signer,
-    client_leaves,
-    issue_pki,
-    member_leaves,
-    new_authority,
-)
-from imagegen.store.store import Store, identity_for
+from imagegen.pki.sign import Signer, new_authority, sign_crl
+from imagegen.store.identity import identity_for
+from imagegen.store.store import Store
 
 FOLDER = "rotate-ca"
 STEPS = {

@@ -25,7 +25,8 @@ from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import upgrade_problems
 from imagegen.live.client import Caller, caller_of
 from imagegen.spec.model import Install
-from imagegen.store.store import Store, identity_for
+from imagegen.store.identity import identity_for
+from imagegen.store.store import Store
 
 FOLDER = "upgrade"
 

@@ -27,13 +27,14 @@ from imagegen.documents.env_file import parse_env
 from imagegen.documents.netconfig import network_config
 from imagegen.documents.program import without_comments
 from imagegen.documents.templates import Templates
-from imagegen.media.iso import DISC_LIMIT, LABELS
-from imagegen.pki.certificates import crl_der, describe
+from imagegen.media.iso_writer import DISC_LIMIT
+from imagegen.media.nocloud import LABELS
+from imagegen.pki.pem import crl_der, describe
 from imagegen.spec.model import APPENDED, AptSource, Install
 from imagegen.spec.yaml import LOADER
 
 if TYPE_CHECKING:
-    from imagegen.pki.issue import MemberCredentials, Pki
+    from imagegen.pki.model import MemberCredentials, Pki
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

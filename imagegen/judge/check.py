@@ -35,18 +35,12 @@ from imagegen.cluster.cluster import cluster_id, hex_id, member_id
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from imagegen.judge.inspect import inspect_documents, inspect_seed, inspect_volume
-from imagegen.media.iso import REQUIRED, read_seed
-from imagegen.pki.certificates import (
-    Address,
-    Credential,
-    Leaf,
-    Role,
-    certificates_in,
-    check_credential,
-    common_name_of,
-    describe,
-    private_key_in,
-)
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.nocloud import REQUIRED
+from imagegen.pki.faults import check_credential
+from imagegen.pki.leaves import Leaf, Role
+from imagegen.pki.model import Credential
+from imagegen.pki.pem import Address, certificates_in, common_name_of, describe, private_key_in
 from imagegen.spec.yaml import LOADER, nested_too_deep
 
 _PREFIXES = ("client", "peer")

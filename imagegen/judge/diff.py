@@ -23,7 +23,7 @@ from imagegen.cluster.cluster import Cluster
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from imagegen.documents.render import NodeDocuments
-from imagegen.pki.certificates import describe
+from imagegen.pki.pem import describe
 from imagegen.spec.yaml import LOADER, nested_too_deep
 
 #: Lines of a text's difference that are shown.

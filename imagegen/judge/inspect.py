@@ -26,7 +26,8 @@ from typing import Any, TypeGuard
 import yaml
 
 from imagegen.base.problems import Problem, Severity
-from imagegen.media.iso import LABELS, REQUIRED, Seed, read_seed
+from imagegen.media.iso_reader import Seed, read_seed
+from imagegen.media.nocloud import LABELS, REQUIRED
 
 _DOCUMENT_LIMIT = 4 * 1024 * 1024
 _DECODED_LIMIT = 16 * 1024 * 1024

@@ -24,8 +24,9 @@ from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import corrupts, hop_problems
 from imagegen.live.client import ListedMember
 from imagegen.live.look import Look, Subject, side_of
-from imagegen.pki.certificates import BACKDATED, Leaf, Role, certificates_in, check_leaf
-from imagegen.pki.issue import client_leaves, member_leaves
+from imagegen.pki.faults import check_leaf
+from imagegen.pki.leaves import BACKDATED, Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.pem import certificates_in
 from imagegen.store.store import Store
 
 #: What etcd makes of its package's settings: one member, http://localhost:2380, the

@@ -34,9 +34,10 @@ from imagegen.live.client import (
     caller_of,
 )
 from imagegen.live.handshake import shown_certificates
-from imagegen.pki.certificates import certificates_in, extension_of
+from imagegen.pki.pem import certificates_in, extension_of
 from imagegen.spec.model import Spec
-from imagegen.store.store import Record, Store, Stored
+from imagegen.store.record import Record
+from imagegen.store.store import Store, Stored
 
 Result = TypeVar("Result")
 

@@ -15,26 +15,17 @@ from pathlib import Path
 
 from imagegen.base.problems import Problem, Severity
 from imagegen.cluster.cluster import Cluster, Identity
-from imagegen.pki.certificates import (
-    Credential,
-    Leaf,
+from imagegen.pki.faults import check_authority, check_leaf
+from imagegen.pki.leaves import Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.model import CertificateAuthority, Credential, Imported, MemberCredentials
+from imagegen.pki.pem import (
     PrivateKey,
-    Role,
     certificates_in,
     certificates_pem,
-    check_authority,
-    check_leaf,
     common_name_of,
     is_encrypted,
     key_pem,
     private_key_in,
-)
-from imagegen.pki.issue import (
-    CertificateAuthority,
-    Imported,
-    MemberCredentials,
-    client_leaves,
-    member_leaves,
 )
 from imagegen.spec.model import ImportedCa, ImportedCredential, Spec
 

@@ -7,120 +7,35 @@ values, and a whole :class:`Pki` goes out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import cached_property, partial
+from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import NameOID
 
-from imagegen.base.problems import ImagegenError, Problem, Severity, raise_errors
-from imagegen.cluster.cluster import Cluster, Member
-from imagegen.pki.certificates import (
-    BACKDATED,
-    KEY_MAKERS,
+from imagegen.base.problems import Problem, Severity, raise_errors
+from imagegen.cluster.cluster import Cluster
+from imagegen.pki.faults import date_faults, misfits
+from imagegen.pki.leaves import Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.model import (
+    CertificateAuthority,
     Credential,
-    Leaf,
+    Imported,
+    MemberCredentials,
+    Pki,
+    Renewal,
+    members_common_name,
+)
+from imagegen.pki.pem import (
+    KEY_MAKERS,
     PrivateKey,
-    PublicKey,
-    Role,
-    San,
     algorithm_of,
     certificates_in,
-    certificates_pem,
-    common_name_of,
-    date_faults,
-    extension_of,
-    is_encrypted,
     key_pem,
-    misfits,
     private_key_in,
     revoked_in,
 )
-
-#: Longer, so that no leaf is older than its CA.
-CA_BACKDATED = timedelta(hours=2)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateAuthority:
-    """A CA by the name of its files: ``ca``, ``client-ca`` or ``peer-ca``.
-
-    Its certificate may be followed by others that members are to trust as well:
-    the first one signs.
-
-    ``key_pem`` may be encrypted by a passphrase. It is None where the key is
-    not ours to keep: a CA that the operator brings keeps its key where it is.
-    """
-
-    name: str
-    certificate_pem: str
-    key_pem: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberCredentials:
-    """What a member shows at the client port and at the peer port.
-
-    The same object twice where one credential serves both (``lab``, ``shared``).
-    """
-
-    server: Credential
-    peer: Credential
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
-    """A CA on its way to another, in steps that overlap (:mod:`imagegen.day2.rotate_ca`).
-
-    ``name`` is that of the CA's files. ``other`` is the CA that does not sign
-    now: the new one in step 1, the old one after it.
-    """
-
-    name: str
-    step: int
-    other: CertificateAuthority
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pki:
-    """Every certificate and key of one cluster.
-
-    With one CA, ``peer_ca`` is ``ca`` itself, and ``peer_common_name`` is the
-    name by which etcd tells members from clients at the peer port.
-
-    ``crl_pem`` is the list of revoked client certificates; it only grows.
-    """
-
-    ca: CertificateAuthority
-    peer_ca: CertificateAuthority
-    members: Mapping[str, MemberCredentials]
-    client: Credential | None = None
-    clients: Mapping[str, Credential] = field(default_factory=dict)
-    peer_common_name: str | None = None
-    crl_pem: str | None = None
-    rotation: Rotation | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
-    """Leaves to sign anew although they fit, by role and owner; all others stay as they are."""
-
-    leaves: frozenset[tuple[Role, str]]
-    new_keys: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
-    """What the operator brings, read and checked by :mod:`imagegen.pki.imports`."""
-
-    ca: CertificateAuthority | None = None
-    peer_ca: CertificateAuthority | None = None
-    members: Mapping[str, MemberCredentials] = field(default_factory=dict)
-    client: Credential | None = None
+from imagegen.pki.sign import Signer, new_authority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,51 +50,6 @@ class Issued:
     def changed(self) -> bool:
         """Whether anything differs from what was stored."""
         return bool(self.notes)
-
-
-# --- what each leaf must say ----------------------------------------------------------
-
-
-def member_leaves(cluster: Cluster, member: Member) -> tuple[Leaf, ...]:
-    """The member's server and peer leaf, or the one that is both."""
-    plan = member.plan
-    asked = {*plan.dns_names, *plan.extra_addresses}
-    server_sans = (*member.server_names, *member.server_addresses)
-    peer_sans = (*member.peer_names, *member.peer_addresses)
-    server_needs = frozenset({member.client_address, *asked})
-    # etcd compares a peer's certificate with the address it dials from.
-    peer_needs = frozenset({*member.advertised_addresses, plan.address, *asked})
-    leaf = partial(Leaf, owner=member.name, days=cluster.spec.pki.leaf_days)
-    if cluster.one_credential:
-        # One name for all members and for no client: with one CA it is all
-        # that keeps clients from the peer port (ETCD_PEER_CERT_ALLOWED_CN).
-        sans = tuple(dict.fromkeys((*server_sans, *peer_sans)))
-        needed = server_needs | peer_needs
-        name = cluster.name
-        return (leaf(role=Role.MEMBER, common_name=name, sans=sans, needed=needed),)
-    return (
-        leaf(role=Role.SERVER, common_name=member.name, sans=server_sans, needed=server_needs),
-        leaf(role=Role.PEER, common_name=member.name, sans=peer_sans, needed=peer_needs),
-    )
-
-
-def client_leaves(cluster: Cluster) -> tuple[Leaf, ...]:
-    """The default client's leaf, then those of the spec's named clients."""
-    days = cluster.spec.pki.leaf_days
-    default = Leaf(owner="client", role=Role.CLIENT, common_name="client", days=days)
-    named = (
-        Leaf(
-            owner=client.name,
-            role=Role.CLIENT,
-            common_name=client.common_name or client.name,
-            days=client.days or days,
-        )
-        for client in cluster.spec.clients
-    )
-    return (default, *named)
-
-
-# --- issuing --------------------------------------------------------------------------
 
 
 def issue_pki(
@@ -220,169 +90,6 @@ class _Slot:
     reasons: list[str] = field(default_factory=list)
     #: Its key, unless a new one is needed.
     key: PrivateKey | None = None
-
-
-class Signer:
-    """A CA at work: parsed once, its key opened when something must be signed."""
-
-    def __init__(self, authority: CertificateAuthority, passphrase: bytes | None) -> None:
-        self.authority = authority
-        #: As the store keeps it.
-        self.kept = authority
-        self._passphrase = passphrase
-        try:
-            self.certificate = certificates_in(authority.certificate_pem)[0]
-        except ValueError as error:
-            raise ImagegenError(
-                f"{authority.name}.pem {error}", where="pki", hint="restore it from a backup"
-            ) from None
-
-    @cached_property
-    def key(self) -> PrivateKey:
-        """Its private key; ImagegenError if it is missing, shut, or another's."""
-        name, text = self.authority.name, self.authority.key_pem
-        if text is None:
-            raise ImagegenError(
-                f"{name} has to sign, and its key is not here",
-                where="pki",
-                hint=f"put {name}-key.pem back into the store, or bring it with pki.imports",
-            )
-        if is_encrypted(text) and not self._passphrase:
-            raise ImagegenError(
-                f"{name} has to sign, and its key is encrypted",
-                where="pki",
-                hint="give --ca-passphrase-file, or set IMAGEGEN_CA_PASSPHRASE",
-            )
-        try:
-            key = private_key_in(text, self._passphrase)
-        except ValueError as error:
-            raise ImagegenError(f"{name}-key.pem {error}", where="pki") from None
-        if key.public_key() != self.certificate.public_key():
-            raise ImagegenError(
-                f"{name}-key.pem does not belong to {name}.pem",
-                where="pki",
-                hint="restore both from the same backup",
-            )
-        return key
-
-    @cached_property
-    def identifier(self) -> x509.AuthorityKeyIdentifier:
-        """What leaves say of who signed them."""
-        own = extension_of(self.certificate, x509.SubjectKeyIdentifier)
-        if own is None:
-            key = self.certificate.public_key()
-            return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)  # type: ignore[arg-type]  # a CA's key is one that signs
-        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
-
-    def end_of(self, leaf: Leaf, now: datetime) -> datetime:
-        """When a leaf signed now ends: never after its CA."""
-        return min(now + timedelta(days=leaf.days), self.certificate.not_valid_after_utc)
-
-    def sign(self, leaf: Leaf, key: PrivateKey, now: datetime) -> str:
-        """A certificate for the key, as PEM text."""
-        public = key.public_key()
-        begin = max(now - BACKDATED, self.certificate.not_valid_before_utc)
-        builder = (
-            _builder(leaf.common_name, public, begin, self.end_of(leaf, now))
-            .issuer_name(self.certificate.subject)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_LEAF_KEY_USAGE[isinstance(key, rsa.RSAPrivateKey)], critical=True)
-            .add_extension(x509.ExtendedKeyUsage(leaf.usages), critical=False)
-            .add_extension(self.identifier, critical=False)
-        )
-        if leaf.sans:
-            names = x509.SubjectAlternativeName(map(_general_name, leaf.sans))
-            builder = builder.add_extension(names, critical=False)
-        return certificates_pem([builder.sign(self.key, digest_for(self.key))])
-
-
-def new_authority(
-    name: str,
-    *,
-    cluster: str,
-    algorithm: str,
-    days: int,
-    now: datetime,
-    number: int = 1,
-    passphrase: bytes | None = None,
-) -> CertificateAuthority:
-    """A self-signed CA that may sign leaves, and no further CA; the ``number``-th of its name."""
-    key = KEY_MAKERS[algorithm]()
-    purpose = {"ca": "etcd CA", "client-ca": "etcd client CA", "peer-ca": "etcd peer CA"}[name]
-    if number > 1:
-        purpose += f" {number}"
-    builder = _builder(
-        purpose, key.public_key(), now - CA_BACKDATED, now + timedelta(days=days), cluster
-    )
-    certificate = (
-        builder.issuer_name(_name(purpose, cluster))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .sign(key, digest_for(key))
-    )
-    return CertificateAuthority(
-        name=name, certificate_pem=certificates_pem([certificate]), key_pem=key_pem(key, passphrase)
-    )
-
-
-def _builder(
-    common_name: str,
-    key: PublicKey,
-    begin: datetime,
-    end: datetime,
-    organization: str = "",
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_name(common_name, organization))
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _name(common_name: str, organization: str = "") -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
-    if organization:
-        # Tells the CAs of two clusters apart; it has 64 characters of its own.
-        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-    return x509.Name(parts)
-
-
-def _general_name(san: San) -> x509.GeneralName:
-    return x509.DNSName(san) if isinstance(san, str) else x509.IPAddress(san)
-
-
-def _key_usage(**allowed: bool) -> x509.KeyUsage:
-    usages = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{usage: allowed.get(usage, False) for usage in usages})
-
-
-# By whether the key is RSA: TLS 1.2 may encrypt to such a key, all others only sign.
-_LEAF_KEY_USAGE = {
-    False: _key_usage(digital_signature=True),
-    True: _key_usage(digital_signature=True, key_encipherment=True),
-}
-
-
-def digest_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
-    """What a signature by this key is over, beside the key's own choice."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return None  # Ed25519 brings its own
-    strong = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256
-    return hashes.SHA384() if strong else hashes.SHA256()
 
 
 class _Issuing:
@@ -710,19 +417,3 @@ def _of_role(credentials: MemberCredentials | None, role: Role) -> Credential | 
     if credentials is None:
         return None
     return credentials.peer if role is Role.PEER else credentials.server
-
-
-def members_common_name(
-    members: Mapping[str, MemberCredentials], clients: Iterable[Credential]
-) -> str | None:
-    """The common name that all members' peer certificates have and no client's has."""
-    names = {_common_name_in(member.peer) for member in members.values()}
-    callers = set(map(_common_name_in, clients))
-    return names.pop() or None if len(names) == 1 and not names & callers else None
-
-
-def _common_name_in(credential: Credential) -> str:
-    try:
-        return common_name_of(x509.load_pem_x509_certificate(credential.certificate_pem.encode()))
-    except ValueError:
-        return ""  # a damaged file in the store, which is reported where it is used

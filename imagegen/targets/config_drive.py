@@ -26,7 +26,7 @@ from typing import Any
 
 from imagegen.documents.netconfig import first_nic, nic_name
 from imagegen.documents.render import NodeDocuments
-from imagegen.media.iso import build_image
+from imagegen.media.iso_writer import build_image
 from imagegen.spec.model import MemberPlan, NetworkPlan, Nic, Route
 from imagegen.targets.payload import Options, Payload, Target
 

@@ -29,7 +29,7 @@ from functools import partial
 
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
-from imagegen.media.iso import build_seed
+from imagegen.media.nocloud import build_seed
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 ENDINGS = {

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from imagegen.cluster.hardware import data_disk_serial, made_macs
 from imagegen.documents.render import NodeDocuments
-from imagegen.media.iso import build_seed
+from imagegen.media.nocloud import build_seed
 from imagegen.targets.payload import Options, Payload, Target
 
 _UPLOAD = r"""

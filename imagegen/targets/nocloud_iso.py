@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagegen.documents.render import NodeDocuments
-from imagegen.media.iso import build_seed
+from imagegen.media.nocloud import build_seed
 from imagegen.targets.payload import Options, Payload, Target
 
 

@@ -27,8 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from imagegen.build.build import Options, load_spec, prepare_from
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
-from imagegen.media import iso as seed
-from imagegen.store.store import Store, record_of
+from imagegen.media import nocloud as seed
+from imagegen.store.record import record_of
+from imagegen.store.store import Store
 
 from .plot import plot
 from .work import write_input, write_specs

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from imagegen.media.iso import read_seed
-from imagegen.pki.certificates import describe
+from imagegen.media.iso_reader import read_seed
+from imagegen.pki.pem import describe
 from tests.conftest import require_program
 
 from .__main__ import IMAGEGEN, LOOP, PROGRAMS, measure_stages

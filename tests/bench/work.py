@@ -8,7 +8,7 @@ from imagegen.build.build import Options, load_spec, prepare_from
 from imagegen.cluster.cluster import Cluster
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
-from imagegen.pki.issue import client_leaves, member_leaves
+from imagegen.pki.leaves import client_leaves, member_leaves
 
 #: The network that examples/icc-etcd.yaml has, too.
 SPEC = """\

@@ -22,7 +22,8 @@ from imagegen.day2.upgrade import upgrade, upgrade_config
 from imagegen.documents import guest
 from imagegen.documents.templates import Templates
 from imagegen.judge.check import check_path
-from imagegen.media.iso import DISC_LIMIT, read_seed
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.iso_writer import DISC_LIMIT
 from imagegen.spec.read import parse_spec
 from tests.conftest import NOW, make_cluster, require_program
 from tests.releases import archive, elf, sha256
@@ -348,7 +349,7 @@ def test_memory_for_a_large_bundle(tmp_path):
         file.truncate(DISC_LIMIT - 1024 * 1024)
     script = (
         "import resource, sys; from datetime import UTC, datetime; from pathlib import Path\n"
-        "from imagegen.media.iso import build_seed\n"
+        "from imagegen.media.nocloud import build_seed\n"
         "files = {'user-data': b'#cloud-config\\n', 'meta-data': b''}\n"
         "bundle = {'x.deb': Path(sys.argv[1]).read_bytes()}\n"
         "build_seed(files, bundle=bundle, when=datetime(2026, 1, 1, tzinfo=UTC))\n"

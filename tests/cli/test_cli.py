@@ -19,8 +19,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from imagegen.media.iso import read_seed
-from imagegen.pki.certificates import private_key_in
+from imagegen.media.iso_reader import read_seed
+from imagegen.pki.pem import private_key_in
 from tests.conftest import EXAMPLES, require_program
 from tests.releases import install_section
 

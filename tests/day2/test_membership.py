@@ -22,15 +22,8 @@ from imagegen.day2.membership import (
 )
 from imagegen.live.client import ListedMember, Status
 from imagegen.spec.read import parse_spec
-from imagegen.store.store import (
-    ADDED,
-    PROMOTED,
-    REMOVED,
-    Record,
-    identity_for,
-    members_json,
-    record_of,
-)
+from imagegen.store.identity import identity_for
+from imagegen.store.record import ADDED, PROMOTED, REMOVED, Record, members_json, record_of
 from tests.conftest import NOW, make_cluster
 
 SPEC = """

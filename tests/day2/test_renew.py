@@ -31,8 +31,9 @@ from imagegen.day2.renew import Request, clients_of, list_certificates, renew
 from imagegen.day2.revoke import revoke
 from imagegen.day2.rotate_ca import lets_in, rotate
 from imagegen.live.client import Caller, UnreachableError
-from imagegen.pki.certificates import Role, certificates_in, crl_der, private_key_in, revoked_in
-from imagegen.pki.issue import Pki
+from imagegen.pki.leaves import Role
+from imagegen.pki.model import Pki
+from imagegen.pki.pem import certificates_in, crl_der, private_key_in, revoked_in
 from imagegen.store import store as store_module
 from imagegen.store.store import Store
 from tests.cli.test_cli import Run, tree

@@ -19,8 +19,9 @@ from imagegen.documents.env_file import parse_env
 from imagegen.documents.program import without_comments
 from imagegen.documents.render import NodeDocuments, own_paths, parts_for, render_node
 from imagegen.documents.templates import Templates
-from imagegen.pki.certificates import Credential, certificates_in
-from imagegen.pki.issue import MemberCredentials, Pki, issue_pki
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Credential, MemberCredentials, Pki
+from imagegen.pki.pem import certificates_in
 from tests.cloud_init import VERSIONS, merged
 from tests.conftest import EXAMPLES, NOW, TEMPLATES, make_cluster, require_program
 

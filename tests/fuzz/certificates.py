@@ -13,9 +13,9 @@ from random import Random
 
 from imagegen.base.problems import ImagegenError, Severity
 from imagegen.cluster.cluster import Cluster, Identity
-from imagegen.pki.certificates import certificates_in, private_key_in
 from imagegen.pki.imports import read_imports
 from imagegen.pki.issue import issue_pki
+from imagegen.pki.pem import certificates_in, private_key_in
 from imagegen.spec.model import Spec
 from imagegen.spec.read import parse_spec
 

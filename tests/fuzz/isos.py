@@ -20,7 +20,7 @@ from imagegen.cluster.cluster import Cluster, Identity
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
 from imagegen.judge.inspect import inspect_seed
-from imagegen.media.iso import build_image
+from imagegen.media.iso_writer import build_image
 from imagegen.pki.issue import issue_pki
 from imagegen.spec.read import parse_spec
 

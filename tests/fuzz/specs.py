@@ -16,7 +16,9 @@ from imagegen.base.problems import ImagegenError, Severity
 from imagegen.cluster.cluster import Cluster, Identity, Member
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
-from imagegen.pki.issue import Pki, issue_pki, member_leaves
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.leaves import member_leaves
+from imagegen.pki.model import Pki
 from imagegen.spec.model import Spec
 from imagegen.spec.read import parse_spec
 from imagegen.spec.reference import spec_schema

@@ -25,17 +25,12 @@ from imagegen.base.problems import Problem
 from imagegen.build.build import Options, build_cluster, load_spec
 from imagegen.build.manifest import file_facts
 from imagegen.judge.check import MemberDocuments, check_output, check_path
-from imagegen.media.iso import build_image, build_seed, read_seed
-from imagegen.pki.certificates import (
-    CLIENT_AUTH,
-    SERVER_AUTH,
-    PrivateKey,
-    certificates_in,
-    certificates_pem,
-    key_pem,
-    private_key_in,
-)
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.iso_writer import build_image
+from imagegen.media.nocloud import build_seed
 from imagegen.pki.issue import issue_pki
+from imagegen.pki.leaves import CLIENT_AUTH, SERVER_AUTH
+from imagegen.pki.pem import PrivateKey, certificates_in, certificates_pem, key_pem, private_key_in
 from imagegen.store.store import Store
 from tests.conftest import EXAMPLES, NOW, make_cluster
 from tests.releases import install_section

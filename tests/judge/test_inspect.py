@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.judge.inspect import Report, inspect_seed
-from imagegen.media.iso import SeedError, build_seed
+from imagegen.media.iso_reader import SeedError
+from imagegen.media.nocloud import build_seed
 from tests.conftest import NOW, require_program
 
 META_DATA = b"instance-id: i-1\nlocal-hostname: etcd-1\n"

@@ -26,9 +26,11 @@ from imagegen.live.client import Caller, RefusedError
 from imagegen.live.findings import ACCIDENTAL, Report, judge, remember
 from imagegen.live.handshake import shown_certificates
 from imagegen.live.look import Subject, look
-from imagegen.pki.certificates import certificates_in
-from imagegen.pki.issue import Pki, issue_pki
-from imagegen.store.store import Store, record_of
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Pki
+from imagegen.pki.pem import certificates_in
+from imagegen.store.record import record_of
+from imagegen.store.store import Store
 from tests.conftest import make_cluster, require_program
 from tests.first_boot.lab import Lab, Member, eventually
 from tests.releases import install_section

@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from imagegen.build.bundle import install_section, pin
-from imagegen.media.iso import build_image, read_seed
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.iso_writer import build_image
 from tests.releases import archive, elf, real_archive
 
 from . import drill

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from imagegen.media.iso import build_image, read_seed
+from imagegen.media.iso_reader import read_seed
+from imagegen.media.iso_writer import build_image
 
 from . import drill
 from .cluster import CLOUD_INIT_DONE, FIRST_BOOT, LATER_BOOT, Cluster, Member

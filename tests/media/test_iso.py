@@ -17,16 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagegen.media.iso import (
-    SIZE_LIMIT,
-    SeedError,
-    _directories,
-    _empty_image,
-    _volumes,
-    build_image,
-    build_seed,
-    read_seed,
-)
+from imagegen.media.iso_reader import SIZE_LIMIT, SeedError, _directories, _volumes, read_seed
+from imagegen.media.iso_writer import _empty_image, build_image
+from imagegen.media.nocloud import build_seed
 from tests.conftest import require_program
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -112,7 +105,7 @@ class TestReproducible:
 
     BUILD = (
         "import sys, time; from datetime import UTC, datetime;"
-        "from imagegen.media.iso import build_seed;"
+        "from imagegen.media.nocloud import build_seed;"
         "now = time.time; time.time = lambda: now() + float(sys.argv[1]);"
         "when = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC);"
         "files = {'user-data': b'u', 'meta-data': b'm'};"
@@ -226,7 +219,7 @@ class TestBuild:
 
     def test_importing_leaves_pycdlib_alone(self) -> None:
         check = (
-            "import sys, imagegen.media.iso, imagegen.judge.inspect;"
+            "import sys, imagegen.media.nocloud, imagegen.judge.inspect;"
             " sys.exit('pycdlib' in sys.modules)"
         )
         run(sys.executable, "-c", check)

@@ -25,9 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from imagegen.base.problems import Problem, Severity
-from imagegen.pki.certificates import KEY_MAKERS, certificates_in, private_key_in
 from imagegen.pki.imports import read_imports
-from imagegen.pki.issue import Imported, issue_pki
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Imported
+from imagegen.pki.pem import KEY_MAKERS, certificates_in, private_key_in
 from tests.conftest import NOW, make_cluster, require_program
 
 ADDRESSES = ("10.240.0.11", "10.240.0.12", "10.240.0.13")

@@ -1,4 +1,4 @@
-"""imagegen.pki.issue and imagegen.pki.certificates: decoded, and verified by openssl too."""
+"""imagegen.pki: decoded, and verified by openssl too."""
 
 from __future__ import annotations
 
@@ -14,26 +14,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from imagegen.base.problems import ImagegenError, ProblemsError, Severity
 from imagegen.cluster.cluster import Cluster
-from imagegen.pki.certificates import (
+from imagegen.pki.faults import check_credential
+from imagegen.pki.issue import Issued, issue_pki
+from imagegen.pki.leaves import client_leaves, member_leaves
+from imagegen.pki.model import Credential, Imported, MemberCredentials, Pki
+from imagegen.pki.pem import (
     KEY_MAKERS,
-    Credential,
     algorithm_of,
     certificates_in,
-    check_credential,
     describe,
     key_pem,
     private_key_in,
 )
-from imagegen.pki.issue import (
-    Imported,
-    Issued,
-    MemberCredentials,
-    Pki,
-    client_leaves,
-    issue_pki,
-    member_leaves,
-    new_authority,
-)
+from imagegen.pki.sign import new_authority
 from tests.conftest import NOW, make_cluster, require_program
 
 ALGORITHMS = tuple(KEY_MAKERS)

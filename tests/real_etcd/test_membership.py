@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imagegen.store.store import Record
+from imagegen.store.record import Record
 from tests.conftest import ROOT
 
 from .lab import PATH, Lab, Member, eventually, formed

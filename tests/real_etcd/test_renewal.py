@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from imagegen.pki.certificates import certificates_in
+from imagegen.pki.pem import certificates_in
 from tests.conftest import EXAMPLES, ROOT
 
 from .lab import PATH, Lab, Member, formed, lab_of

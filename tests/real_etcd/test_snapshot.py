@@ -13,8 +13,8 @@ import pytest
 
 from imagegen.build.snapshot_file import read_snapshot
 from imagegen.documents import guest
-from imagegen.media.iso import read_seed
-from imagegen.store.store import Record
+from imagegen.media.iso_reader import read_seed
+from imagegen.store.record import Record
 
 from .lab import Lab, eventually
 from .test_membership import cluster_of, member

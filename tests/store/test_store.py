@@ -20,9 +20,12 @@ import pytest
 
 from imagegen.base.problems import ImagegenError, ProblemsError, Severity
 from imagegen.cluster.cluster import Cluster
-from imagegen.pki.issue import Pki, issue_pki
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Pki
 from imagegen.spec.model import Spec
-from imagegen.store.store import Record, Store, Stored, identity_for, record_of
+from imagegen.store.identity import identity_for
+from imagegen.store.record import Record, record_of
+from imagegen.store.store import Store, Stored
 from tests.conftest import NOW, make_cluster, require_program
 
 TWO = "cluster: c\nmembers: [{name: a, address: 10.0.0.1}, {name: b, address: 10.0.0.2}]\n"

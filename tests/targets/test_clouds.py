@@ -27,7 +27,7 @@ from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates
 from imagegen.media.encodings import Encoding
-from imagegen.media.iso import read_seed
+from imagegen.media.iso_reader import read_seed
 from imagegen.pki.issue import issue_pki
 from imagegen.targets import load_target
 from imagegen.targets.config_drive import network_data

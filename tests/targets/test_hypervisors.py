@@ -33,7 +33,8 @@ from imagegen.cluster.hardware import data_disk_serial, made_macs
 from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates
-from imagegen.pki.issue import Pki, issue_pki
+from imagegen.pki.issue import issue_pki
+from imagegen.pki.model import Pki
 from imagegen.targets import load_target
 from imagegen.targets.payload import Options, Payload, size_problems
 from tests.cloud_init import VERSIONS, run_in

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from imagegen.media.encodings import Encoding, encoded
-from imagegen.media.iso import read_seed
+from imagegen.media.iso_reader import read_seed
 from imagegen.targets import load_target, targets
 from imagegen.targets.payload import Limit, Options, Payload, size_problems
 from tests.cli.test_cli import KEY, Run, tree

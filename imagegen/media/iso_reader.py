@@ -11,31 +11,19 @@ Layout: ECMA-119 (ISO 9660), Joliet, SUSP 1.12 and RRIP 1.09 (Rock Ridge).
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache, partial
-from io import BytesIO
-from itertools import chain, count
-from pathlib import PurePosixPath
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 from imagegen.base.problems import ImagegenError
 
-LABELS = ("cidata", "CIDATA")
-REQUIRED = ("user-data", "meta-data")
-
-#: Every file NoCloud looks for.
-NOCLOUD = (*REQUIRED, "network-config", "vendor-data")
-
 # Whatever an image claims, no more than this is read of it, nor handed out per
 # name space however often its records share the bytes.
 SIZE_LIMIT = 64 * 1024 * 1024
-_KEPT_LIMIT = 1024 * 1024
-#: Bytes of files that an image of ours may hold; it is made and read back in memory.
-DISC_LIMIT = 60 * 1024 * 1024
+
 _DIRECTORY_LIMIT = 64 * 1024
 _DIRECTORIES_LIMIT = 32
 _CONTINUATION_LIMIT = 4
@@ -117,111 +105,6 @@ class Seed:
         return next((file for file in self.files if file.name == name), None)
 
 
-def build_seed(
-    files: Mapping[str, bytes],
-    *,
-    when: datetime,
-    label: str = "cidata",
-    bundle: Mapping[str, bytes] | None = None,
-) -> bytes:
-    """Put a member's documents on a NoCloud seed; see :func:`build_image`.
-
-    ``bundle`` are further files, which cloud-init does not look at.
-
-    Raises:
-        SeedError: cloud-init would ignore such a seed, or a file on it.
-    """
-    _check_input(files, label)
-    return build_image({**(bundle or {}), **files}, when=when, label=label)
-
-
-def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> bytes:
-    """Make an ISO 9660 image of ``files``, read it back and return its bytes.
-
-    A name may have directories in it. The same files, label and ``when`` give
-    the same bytes, whatever the clock, time zone and process.
-
-    Raises:
-        SeedError: the image does not read back as it was meant.
-    """
-    if when.tzinfo is None:
-        raise ValueError("an image's date needs a time zone")
-    when = when.astimezone(UTC).replace(microsecond=0)
-
-    blocks = tuple((name, -(-len(content) // _SECTOR)) for name, content in sorted(files.items()))
-    # Not kept where a snapshot is on it: only members' images come in numbers.
-    kept = sum(map(len, files.values())) <= _KEPT_LIMIT
-    empty, records = (_empty_image if kept else _empty_image.__wrapped__)(blocks, when, label)
-    image = bytearray(empty)
-    del empty
-    for name, record in records:
-        content = files[name]
-        size = len(content)
-        struct.pack_into("<I", image, record.start + _RECORD_SIZE, size)
-        struct.pack_into(">I", image, record.start + _RECORD_SIZE + 4, size)
-        if content:
-            image[record.content_start : record.content_start + size] = content
-    built = bytes(image)
-    del image
-    _check_built(read_seed(built), files, when=when, label=label)
-    return built
-
-
-@lru_cache(maxsize=2)
-def _empty_image(
-    blocks: tuple[tuple[str, int], ...], when: datetime, label: str
-) -> tuple[bytes, list[tuple[str, _Record]]]:
-    """An image of files of so many blocks, all zeros, and the records of each.
-
-    Where a file lies follows from its name and its blocks alone. So members whose
-    documents have as many share what pycdlib takes twenty times as long for as
-    filling it in does. Nothing of any member is kept here.
-    """
-    import pycdlib  # 40 ms, which only building should cost
-
-    iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=1, joliet=3, rock_ridge="1.09", vol_ident=label)
-    plain = {".": ""}
-    for name, length in blocks:
-        path = PurePosixPath(name)
-        for folder in (*reversed(path.parents[:-1]), path):
-            if str(folder) in plain:
-                continue
-            plain[str(folder)] = _new_plain_name(folder, plain)
-            # Root's alone, should someone in the guest mount the image.
-            add, mode = partial(iso.add_directory, plain[str(folder)]), 0o040500
-            if folder == path:
-                zeros = bytes(length * _SECTOR)
-                add = partial(iso.add_fp, BytesIO(zeros), len(zeros), f"{plain[name]}.;1")
-                mode = 0o100400
-            add(rr_name=folder.name, joliet_path=f"/{folder}", file_mode=mode)
-    output = BytesIO()
-    iso.write_fp(output)
-    iso.close()
-    image = bytearray(output.getbuffer())
-    # It may be tens of megabytes: no more copies than there must be.
-    output.close()
-    _set_dates(image, when)
-    empty = bytes(image)
-    del image
-    return empty, list(_file_records(empty))
-
-
-def _file_records(image: bytes) -> Iterator[tuple[str, _Record]]:
-    """Every record of a file in both name spaces of an image of ours, with its full name."""
-    for volume in _volumes(image):
-
-        def name_of(record: _Record, volume: _Volume = volume) -> str | None:
-            if volume.joliet:
-                return _joliet_name(record.name)
-            return _rock_ridge_name(image, volume, record, skip=0)
-
-        for folder, directory in _directories(image, volume, name_of):
-            for record in _records(image, volume, directory):
-                if not record.flags & _DIRECTORY:
-                    yield f"{folder}{name_of(record)}", record
-
-
 def read_seed(data: bytes | BinaryIO, *, source: str = "") -> Seed:
     """Read any ISO 9660 image, or say why that is impossible."""
     image = data if isinstance(data, bytes) else data.read(SIZE_LIMIT + 1)
@@ -233,50 +116,6 @@ def read_seed(data: bytes | BinaryIO, *, source: str = "") -> Seed:
     except SeedError as error:
         problem = error.problems[0]
     raise SeedError(problem.what, hint=problem.hint, where=source)
-
-
-def _check_input(files: Mapping[str, bytes], label: str) -> None:
-    if label not in LABELS:
-        raise SeedError(
-            f"{label!r} is not a label cloud-init looks for", hint=f"use {' or '.join(LABELS)}"
-        )
-    for name in REQUIRED:
-        if name not in files:
-            raise SeedError(
-                f"cloud-init ignores a seed without {name}", hint="add it, even if empty"
-            )
-    for name in files:
-        if name not in NOCLOUD:
-            raise SeedError(
-                f"{name!r} is not a file NoCloud reads", hint=f"use {', '.join(NOCLOUD)}"
-            )
-    if sum(map(len, files.values())) > SIZE_LIMIT // 2:
-        raise SeedError(
-            f"the documents are larger than {SIZE_LIMIT // 2} bytes",
-            hint="let the member download large files instead",
-        )
-
-
-def _new_plain_name(path: PurePosixPath, taken: Mapping[str, str]) -> str:
-    """An 8.3 name, which ISO 9660 level 1 asks for, that no other file has."""
-    folder = taken[str(path.parent)]
-    letters = re.sub("[^A-Z0-9]", "", path.name.upper()) or "_"
-    endings = chain([""], map(str, count(1)))
-    names = (letters[: 8 - len(ending)] + ending for ending in endings)
-    return next(f"{folder}/{name}" for name in names if f"{folder}/{name}" not in taken.values())
-
-
-def _check_built(seed: Seed, files: Mapping[str, bytes], *, when: datetime, label: str) -> None:
-    """Compare what the image shows, in both name spaces, with what was meant."""
-    meant = {name: (content, when) for name, content in files.items()}
-    for space in (seed.rock_ridge, seed.joliet):
-        shown = {file.name: (file.content, file.modified) for file in space or ()}
-        if (shown, seed.label, seed.created) == (meant, label, when):
-            continue
-        raise SeedError(
-            "the seed just built does not read back as it was meant",
-            hint="this is a bug in imagegen or pycdlib: please report it with the pycdlib version",
-        )
 
 
 class _Volume(NamedTuple):
@@ -420,25 +259,6 @@ def _short_date(image: bytes, at: int) -> datetime | None:
         return datetime(1900 + year, month, day, hour, minute, second, tzinfo=zone)
     except ValueError:
         return None
-
-
-def _set_dates(image: bytearray, when: datetime) -> None:
-    """Overwrite every date, for pycdlib can only write the clock's, in the local time zone."""
-    short = bytes((when.year - 1900, *when.timetuple()[1:6], 0))
-    long = f"{when:%Y%m%d%H%M%S}00\0".encode()
-    for volume in _volumes(image):
-        for offset in (_CREATED, _MODIFIED, _EFFECTIVE):
-            struct.pack_into("17s", image, volume.start + offset, long)
-        struct.pack_into("7s", image, volume.start + _ROOT_RECORD + _RECORD_DATE, short)
-        for _, directory in _directories(image, volume, lambda _: ""):
-            for record in _records(image, volume, directory):
-                struct.pack_into("7s", image, record.start + _RECORD_DATE, short)
-                for entry in _system_use(image, volume, record):
-                    if entry.signature == b"TF":
-                        long_form = image[entry.start + 4] & 0x80
-                        size = entry.length - 5
-                        dates = long * (size // 17) if long_form else short * (size // 7)
-                        struct.pack_into(f"{size}s", image, entry.start + 5, dates)
 
 
 def _volumes(image: bytes | bytearray) -> Iterator[_Volume]:

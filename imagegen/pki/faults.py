@@ -7,251 +7,33 @@ returns the text of a private key but in the fields meant for it, which no
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from imagegen.base.problems import Problem, Severity
+from imagegen.pki.leaves import BACKDATED, CLIENT_AUTH, SERVER_AUTH, Leaf, Role
+from imagegen.pki.model import Credential
+from imagegen.pki.pem import (
+    KEY_MAKERS,
+    PrivateKey,
+    San,
+    _sans,
+    algorithm_of,
+    certificates_in,
+    common_name_of,
+    extension_of,
+    private_key_in,
+)
 
-Address: TypeAlias = IPv4Address | IPv6Address
-San: TypeAlias = str | Address
-PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-Extension = TypeVar("Extension", bound=x509.ExtensionType)
-
-#: A machine's clock may be behind at first boot; its certificates are valid then too.
-BACKDATED = timedelta(hours=1)
 #: With less time left than this, every build warns.
 SOON = timedelta(days=60)
-
-SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
-CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
-
-KEY_MAKERS: Mapping[str, Callable[[], PrivateKey]] = {
-    "ecdsa-p256": partial(ec.generate_private_key, ec.SECP256R1()),
-    "ecdsa-p384": partial(ec.generate_private_key, ec.SECP384R1()),
-    "ed25519": ed25519.Ed25519PrivateKey.generate,
-    "rsa-2048": partial(rsa.generate_private_key, 65537, 2048),
-    "rsa-3072": partial(rsa.generate_private_key, 65537, 3072),
-    "rsa-4096": partial(rsa.generate_private_key, 65537, 4096),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
-    """A certificate, followed by its intermediates if it has any, and its private key."""
-
-    certificate_pem: str
-    key_pem: str = field(repr=False)
-
-
-class Role(StrEnum):
-    """What a leaf is for; ``MEMBER`` is server and peer in one."""
-
-    SERVER = "server"
-    PEER = "peer"
-    MEMBER = "member"
-    CLIENT = "client"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """What one leaf certificate must say.
-
-    ``sans`` is all that we put in ours. ``needed`` is what any certificate must
-    have: etcd cannot work without it, or the spec asks for it.
-    """
-
-    owner: str
-    role: Role
-    common_name: str
-    days: int
-    sans: tuple[San, ...] = ()
-    needed: frozenset[San] = frozenset()
-
-    def __str__(self) -> str:
-        if self.role is Role.CLIENT:
-            return f"client certificate {self.owner}"
-        return f"{self.owner} {self.role} certificate"
-
-    @property
-    def usages(self) -> tuple[x509.ObjectIdentifier, ...]:
-        """Its extended key usages.
-
-        Peers both dial and answer with theirs, and etcd's JSON gateway dials
-        its own server with the server's: serverAuth and clientAuth for both.
-        """
-        return (CLIENT_AUTH,) if self.role is Role.CLIENT else (SERVER_AUTH, CLIENT_AUTH)
-
-
-# --- reading PEM ----------------------------------------------------------------------
-
-_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-
-
-def _blocks(text: str) -> list[tuple[str, bytes]]:
-    blocks = [(block[1], block[0].encode()) for block in _BLOCK.finditer(text)]
-    if not blocks:
-        raise ValueError("is no PEM text")
-    return blocks
-
-
-def _held(blocks: Iterable[tuple[str, bytes]]) -> str:
-    return ", ".join(dict.fromkeys(label.lower() for label, _ in blocks))
-
-
-def certificates_in(text: str) -> tuple[x509.Certificate, ...]:
-    """The certificates of a PEM text; ValueError says why there are none."""
-    blocks = _blocks(text)
-    found = [block for label, block in blocks if label == "CERTIFICATE"]
-    if not found:
-        raise ValueError(f"holds no certificate but: {_held(blocks)}")
-    try:
-        certificates = tuple(map(x509.load_pem_x509_certificate, found))
-        for certificate in certificates:
-            # All these are decoded only when asked for; asked here, they fail here.
-            _ = (certificate.extensions, certificate.subject, certificate.issuer)
-            _ = (certificate.public_key(), certificate.signature_hash_algorithm)
-    except Exception:  # what else OpenSSL cannot take, cryptography raises as InternalError
-        raise ValueError("holds a certificate that cannot be decoded") from None
-    return certificates
-
-
-def private_key_in(text: str, passphrase: bytes | None = None) -> PrivateKey:
-    """The private key of a PEM text, as PKCS#8, SEC1 or PKCS#1.
-
-    Raises:
-        ValueError: why there is none; never with a part of the text.
-    """
-    blocks = _blocks(text)
-    found = [block for label, block in blocks if label.endswith("PRIVATE KEY")]
-    if not found:
-        raise ValueError(f"holds no private key but: {_held(blocks)}")
-    encrypted = is_encrypted(text)
-    if encrypted and passphrase is None:
-        raise ValueError("holds an encrypted private key")
-    try:
-        key = load_pem_private_key(found[0], passphrase if encrypted else None)
-    except Exception:  # as for certificates
-        reason = "which the passphrase does not open" if encrypted else "that cannot be decoded"
-        raise ValueError(f"holds a private key {reason}") from None
-    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        return key
-    raise ValueError("holds a private key that is not RSA, ECDSA or Ed25519")
-
-
-def is_encrypted(text: str) -> bool:
-    """Whether a private key in the text needs a passphrase (PKCS#8, or OpenSSL's older way)."""
-    return "-----BEGIN ENCRYPTED PRIVATE KEY-----" in text or "Proc-Type: 4,ENCRYPTED" in text
-
-
-def certificates_pem(certificates: Iterable[x509.Certificate]) -> str:
-    """Certificates one after another, as PEM text."""
-    return "".join(item.public_bytes(Encoding.PEM).decode() for item in certificates)
-
-
-def revoked_in(crl_pem: str | None) -> Mapping[int, datetime]:
-    """The serials that a revocation list names, and since when; none without a list.
-
-    Raises:
-        ValueError: it cannot be decoded.
-    """
-    if crl_pem is None:
-        return {}
-    entries = x509.load_pem_x509_crl(crl_pem.encode())
-    return {entry.serial_number: entry.revocation_date_utc for entry in entries}
-
-
-def crl_der(crl_pem: str) -> bytes:
-    """A revocation list as etcd reads it: from 3.6 on it takes no PEM."""
-    return x509.load_pem_x509_crl(crl_pem.encode()).public_bytes(Encoding.DER)
-
-
-def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> str:
-    """A private key as PKCS#8 in PEM."""
-    protection = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection).decode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateFacts:
-    """What people and manifests want to know of a certificate."""
-
-    serial: int
-    common_name: str
-    not_before: datetime
-    not_after: datetime
-    sans: tuple[str, ...]
-
-
-@lru_cache(maxsize=64)
-def describe(certificate_pem: str) -> CertificateFacts:
-    """The facts of the first certificate in a PEM text; ValueError if there is none."""
-    certificate = certificates_in(certificate_pem)[0]
-    return CertificateFacts(
-        serial=certificate.serial_number,
-        common_name=common_name_of(certificate),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        sans=tuple(map(str, _sans(certificate))),
-    )
-
-
-def algorithm_of(key: object) -> str:
-    """A public key's kind, in the spec's words where it has one."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return f"rsa-{key.key_size}"
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        names = {"secp256r1": "ecdsa-p256", "secp384r1": "ecdsa-p384"}
-        return names.get(key.curve.name, key.curve.name)
-    return "ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else "of an unknown kind"
-
-
-def common_name_of(certificate: x509.Certificate) -> str:
-    """Its subject's common name, empty without one."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else ""
-
-
-def _sans(certificate: x509.Certificate) -> list[San]:
-    """DNS names and addresses; nothing else matters to etcd."""
-    extension = extension_of(certificate, x509.SubjectAlternativeName)
-    if extension is None:
-        return []
-    addresses = extension.get_values_for_type(x509.IPAddress)
-    return [
-        *(name.lower() for name in extension.get_values_for_type(x509.DNSName)),
-        *(item for item in addresses if isinstance(item, IPv4Address | IPv6Address)),
-    ]
-
-
-def extension_of(certificate: x509.Certificate, kind: type[Extension]) -> Extension | None:
-    """One extension's value; None where the certificate has none of this kind."""
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-# --- faults ---------------------------------------------------------------------------
 
 USAGE_NAMES = {SERVER_AUTH: "serverAuth", CLIENT_AUTH: "clientAuth"}
 
