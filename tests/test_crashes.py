@@ -30,6 +30,7 @@ from imagegen.pki.faults import check_authority, check_credential
 from imagegen.pki.leaves import Leaf, Role
 from imagegen.pki.model import Pki
 from imagegen.pki.pem import certificates_in, private_key_in
+from imagegen.store.events import Seen
 from imagegen.store.store import Store, Stored
 from tests.conftest import NOW, ROOT, require_program
 
@@ -114,9 +115,15 @@ def _rotate(place: Place, *steps: int) -> None:
             rotate(_loaded(place), place.options, None, go_on=go_on, offline=True)
 
 
+def _seen(revision: int) -> Seen:
+    return Seen(
+        at=NOW, cluster_id=1, members=(), raft_term=1, raft_index=revision, revision=revision
+    )
+
+
 def _observe(place: Place, revision: int) -> None:
     with place.store.locked():
-        place.store.observe({"who": "a", "revision": revision}, counters=("revision",))
+        place.store.observe(_seen(revision))
 
 
 OPERATIONS = {
@@ -255,7 +262,7 @@ class Killing:
         if not self.operation.first:
             self.template.build()
             with self.template.store.locked():
-                self.template.store.observe({"who": "a", "revision": 1})
+                self.template.store.observe(_seen(1))
             self.operation.prepare(self.template)
         self.operation.run(self.copy("warm"))  # imports, and what is made once
         rehearsal = self.copy("rehearsal")

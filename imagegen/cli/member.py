@@ -120,7 +120,7 @@ def remove(
     from imagegen.build.build import load_spec
     from imagegen.day2.membership import Act, move_leader, plan_remove
     from imagegen.day2.membership import remove as take_off
-    from imagegen.store.record import REMOVED
+    from imagegen.store.events import MemberRemoved
     from imagegen.store.store import Store
 
     instant = parse_now(now)
@@ -146,7 +146,7 @@ def remove(
         for step in steps:
             with _resumable():
                 (move_leader if step.act is Act.MOVE_LEADER else take_off)(hands, view, step)
-        store.observe({"at": _stamp(instant), "event": REMOVED, "name": name})
+        store.observe(MemberRemoved(at=instant, name=name))
     print(
         f"{name} is no member any more. Its machine can go; take it out of {spec} if it is there."
     )
@@ -221,11 +221,10 @@ def _change(
     record: "Record",
 ) -> None:
     """What changes the cluster's list, and its record in the store."""
-    from imagegen.cluster.cluster import hex_id
     from imagegen.day2.membership import Act, initial_members, move_leader
     from imagegen.day2.membership import add as list_learner
     from imagegen.day2.membership import remove as take_off
-    from imagegen.store.record import ADDED, members_json
+    from imagegen.store.events import MemberAdded
 
     for step in steps:
         with _resumable():
@@ -241,10 +240,11 @@ def _change(
                     else (step.member_id, tuple(m for m in view.members if m.member_id not in gone))
                 )
                 members = initial_members(who, number, listed, record)
-                entry = {"at": _stamp(options.now), "event": ADDED, "name": who.name}
-                if who.known_id is not None:
-                    entry["replaces"] = hex_id(who.known_id)
-                store.observe({**entry, "members": members_json(members)})
+                store.observe(
+                    MemberAdded(
+                        at=options.now, name=who.name, members=members, replaces=who.known_id
+                    )
+                )
 
 
 def _rehearse(
@@ -261,7 +261,7 @@ def _rehearse(
     from imagegen.day2.membership import initial_members, version_problems
     from imagegen.documents.templates import Templates
     from imagegen.live.client import ListedMember
-    from imagegen.store.record import ADDED, members_json
+    from imagegen.store.events import MemberAdded
 
     raise_errors(version_problems(loaded.spec, view))
     gone = {step.member_id for step in steps}
@@ -270,8 +270,7 @@ def _rehearse(
     )
     listed = (*(m for m in view.members if m.member_id not in gone), new)
     members = initial_members(who, 1, listed, stored.record)
-    entry = {"event": ADDED, "name": who.name, "members": members_json(members)}
-    record = changed(stored.record, observed=(*stored.record.observed, entry))
+    record = stored.record.after(MemberAdded(at=options.now, name=who.name, members=members))
     prepared = prepare_from(loaded, options, changed(stored, record=record))
     package_members(prepared, options, Templates(options.templates))
 
@@ -319,13 +318,12 @@ def _promoted(
 
 
 def _remember_vote(store: "Store", who: "Subject", options: "Options") -> None:
-    from imagegen.store.record import PROMOTED
+    from imagegen.store.events import MemberPromoted
 
     with store.locked():
         joined = stored_in(store).record.joined.get(who.name)
         if joined and not joined.promoted:
-            entry = {"at": _stamp(options.now), "event": PROMOTED, "name": who.name}
-            store.observe(entry)
+            store.observe(MemberPromoted(at=options.now, name=who.name))
 
 
 # --- what all of them begin with ------------------------------------------------------
@@ -458,12 +456,6 @@ class _resumable:  # noqa: N801  # reads as the statement it is
         if isinstance(error, RefusedError | UnreachableError):
             problem = error.problems[0]
             raise ImagegenError(problem.what, where=problem.where, hint=AGAIN) from None
-
-
-def _stamp(instant: Any) -> str:
-    from datetime import UTC
-
-    return str(instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _told(view: "View", who: "Subject", steps: "tuple[Step, ...]") -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from cryptography import x509
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
-from imagegen.cluster.cluster import Cluster, Member, cluster_id, hex_id, member_id
+from imagegen.cluster.cluster import Cluster, Member, RecordedMember, cluster_id, hex_id, member_id
 from imagegen.documents import guest
 from imagegen.etcd.advisories import release_problems
 from imagegen.etcd.variables import Version
@@ -27,6 +27,7 @@ from imagegen.live.look import Look, Subject, side_of
 from imagegen.pki.faults import check_leaf
 from imagegen.pki.leaves import BACKDATED, Leaf, Role, client_leaves, member_leaves
 from imagegen.pki.pem import certificates_in
+from imagegen.store.events import MemberAdded, Seen
 from imagegen.store.store import Store
 
 #: What etcd makes of its package's settings: one member, http://localhost:2380, the
@@ -41,8 +42,6 @@ NEARLY_FULL = 0.8
 EXPIRES_SOON = timedelta(days=30)
 #: A Date header counts whole seconds and is some time on its way.
 SKEW = timedelta(seconds=5)
-#: Numbers that only grow, for as long as it is the same data.
-COUNTERS = ("raft_term", "raft_index", "revision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,48 +134,47 @@ class Report:
     @cached_property
     def seen_before(self) -> dict[str, int]:
         """The highest term, index and revision of this cluster so far."""
-        highest = dict.fromkeys(COUNTERS, 0)
-        for entry in self.subject.record.observed:
-            if entry.get("cluster_id") == hex_id(self.subject.record.cluster_id):
-                for key in COUNTERS:
-                    highest[key] = max(highest[key], int(entry.get(key, 0)))
-        return highest
+        record = self.subject.record
+        seen = [
+            event
+            for event in record.events
+            if isinstance(event, Seen) and event.cluster_id == record.cluster_id
+        ]
+        return {
+            key: max((getattr(event, key) for event in seen), default=0) for key in Seen.COUNTERS
+        }
 
     @cached_property
     def seen_now(self) -> dict[str, int]:
         """The highest term, index and revision of those that answer."""
         found = [one.status for one in self.ours if one.status]
-        return {key: max((getattr(s, key) for s in found), default=0) for key in COUNTERS}
+        return {key: max((getattr(s, key) for s in found), default=0) for key in Seen.COUNTERS}
 
     @cached_property
     def known_ids(self) -> dict[str, int]:
         """Each name's latest recorded member ID: of the bootstrap, or observed since."""
         ids = {member.name: member.member_id for member in self.subject.record.members}
-        for entry in self.subject.record.observed:
-            for member in entry.get("members", ()):
-                with contextlib.suppress(KeyError, TypeError, ValueError):
-                    ids[member["name"]] = int(member["member_id"], 16)
+        for event in self.subject.record.events:
+            if isinstance(event, MemberAdded | Seen):
+                ids |= {member.name: member.member_id for member in event.members}
         return ids
 
-    def observation(self) -> dict[str, Any] | None:
+    def observation(self) -> Seen | None:
         """What to remember of it; None where nobody has a quorum, or its data went back."""
         if not self.quorum.serves or any(f.kind == "data-lost" for f in self.findings):
             return None
-        members = [
-            {
-                "name": entry.name,
-                "peer_url": ",".join(entry.peer_urls),
-                "member_id": hex_id(entry.member_id),
-            }
+        members = (
+            RecordedMember(
+                name=entry.name, peer_url=",".join(entry.peer_urls), member_id=entry.member_id
+            )
             for entry in sorted(self.listing, key=lambda entry: entry.member_id)
-        ]
-        return {
-            "kind": "status",
-            "at": self.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "cluster_id": hex_id(self.subject.record.cluster_id),
-            "members": members,
+        )
+        return Seen(
+            at=self.at,
+            cluster_id=self.subject.record.cluster_id,
+            members=tuple(members),
             **self.seen_now,
-        }
+        )
 
     def tls_of(self, one: Look) -> str:
         """The verdict on a member's TLS, in a word or two."""
@@ -283,14 +281,14 @@ def remember(subject: Subject, report: Report, root: Path) -> None:
     Raises:
         ImagegenError: the store cannot be written.
     """
-    if (entry := report.observation()) is None:
+    if (seen := report.observation()) is None:
         return
     store = Store(root, subject.cluster.name)
     with store.locked():
         stored = store.load()
         # Built anew as another cluster while we asked: what we heard is of the old one.
         if stored is not None and stored.record.store_id == subject.record.store_id:
-            store.observe(entry, counters=COUNTERS)
+            store.observe(seen)
 
 
 class _Judging:

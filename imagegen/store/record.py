@@ -1,31 +1,36 @@
-"""The record of a cluster."""
+"""The record of a cluster: what it was bootstrapped with, and what happened to it since."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Any
 
 from imagegen._version import __version__
-from imagegen.cluster.cluster import Cluster, Identity, Joined, RecordedMember, Restored, hex_id
-
-FORMAT = 1
-
-#: Entries of ``observed`` that say who belongs to the cluster since its bootstrap, by "event".
-ADDED, REMOVED, PROMOTED = "member-added", "member-removed", "member-promoted"
-#: The entry of ``observed`` about the snapshot a cluster began with, its first.
-RESTORED = "restored"
+from imagegen.base.instants import format_instant, parse_instant
+from imagegen.cluster.cluster import Cluster, Joined, RecordedMember, Restored, hex_id
+from imagegen.store.events import (
+    Event,
+    MemberAdded,
+    MemberPromoted,
+    MemberRemoved,
+    SnapshotRestored,
+    appended,
+    event_json,
+    read_event,
+)
+from imagegen.store.record_format import FORMAT, id_in, members_in, members_json, value_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the cluster was bootstrapped with; what it later reported is ``observed``.
+    """What the cluster was bootstrapped with; what happened to it since is ``observed``.
 
     ``members`` are those of the bootstrap for ever; who belongs to the cluster
-    now follows from them and the changes that were observed.
+    now follows from them and the events. ``observed`` are the events as JSON
+    objects, so that those that only another version knows are kept as well.
     """
 
     cluster: str
@@ -36,6 +41,20 @@ class Record:
     members: tuple[RecordedMember, ...]
     imagegen_version: str
     observed: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened since the bootstrap, as far as this version knows its kind.
+
+        Raises:
+            ValueError: an event does not have what its kind must have.
+        """
+        return tuple(event for event in map(read_event, self.observed) if event is not None)
+
+    def after(self, event: Event) -> Record:
+        """The record with one more event; the same record where that is not news."""
+        observed = appended(self.observed, event)
+        return self if observed == self.observed else replace(self, observed=observed)
 
     @property
     def present(self) -> dict[str, RecordedMember]:
@@ -50,35 +69,26 @@ class Record:
     @property
     def restored(self) -> Restored | None:
         """The snapshot it began with, if it did not begin empty."""
-        for entry in self.observed:
-            if entry.get("event") == RESTORED:
-                return Restored(
-                    sha256=str(entry["sha256"]),
-                    size=int(entry["size"]),
-                    bump_revision=int(entry["bump_revision"]),
-                )
-        return None
+        found = (event.snapshot for event in self.events if isinstance(event, SnapshotRestored))
+        return next(found, None)
 
     def _after_changes(self) -> tuple[dict[str, RecordedMember], dict[str, Joined]]:
         present = {member.name: member for member in self.members}
         lives = dict.fromkeys(present, 1)
         joined: dict[str, Joined] = {}
-        for entry in self.observed:
-            name, event = entry.get("name"), entry.get("event")
-            if event == ADDED:
-                members = tuple(_recorded_member(dict(m)) for m in entry["members"])
-                [member] = [m for m in members if m.name == name]
-                present[member.name] = member
-                earlier = lives.get(member.name, 0)
-                lives[member.name] = earlier + 1
-                joined[member.name] = Joined(
-                    member_id=member.member_id, members=members, earlier=earlier
+        for event in self.events:
+            if isinstance(event, MemberAdded):
+                present[event.name] = event.member
+                earlier = lives.get(event.name, 0)
+                lives[event.name] = earlier + 1
+                joined[event.name] = Joined(
+                    member_id=event.member.member_id, members=event.members, earlier=earlier
                 )
-            elif event == REMOVED:
-                present.pop(entry["name"])
-                joined.pop(entry["name"], None)
-            elif event == PROMOTED:
-                joined[entry["name"]] = replace(joined[entry["name"]], promoted=True)
+            elif isinstance(event, MemberRemoved):
+                present.pop(event.name)
+                joined.pop(event.name, None)
+            elif isinstance(event, MemberPromoted):
+                joined[event.name] = replace(joined[event.name], promoted=True)
         return present, joined
 
     def to_json(self) -> str:
@@ -88,7 +98,7 @@ class Record:
             "cluster": self.cluster,
             "store_id": self.store_id,
             "token": self.token,
-            "created": self.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "created": format_instant(self.created),
             "cluster_id": hex_id(self.cluster_id),
             "members": members_json(self.members),
             "imagegen_version": self.imagegen_version,
@@ -103,58 +113,23 @@ class Record:
         known = document.get("format") if isinstance(document, dict) else None
         if known != FORMAT:
             raise ValueError(f"format is {known!r}; this imagegen knows {FORMAT}")
-        del document["format"]
         record = cls(
-            cluster=_taken(document, "cluster", str),
-            store_id=_taken(document, "store_id", str),
-            token=_taken(document, "token", str),
-            created=_instant(_taken(document, "created", str)),
-            cluster_id=_id(_taken(document, "cluster_id", str)),
-            members=tuple(map(_recorded_member, _taken(document, "members", list))),
-            imagegen_version=_taken(document, "imagegen_version", str),
-            observed=tuple(_taken(document, "observed", list)),
+            cluster=value_of(document, "cluster", str),
+            store_id=value_of(document, "store_id", str),
+            token=value_of(document, "token", str),
+            created=parse_instant(value_of(document, "created", str)),
+            cluster_id=id_in(document, "cluster_id"),
+            members=members_in(document),
+            imagegen_version=value_of(document, "imagegen_version", str),
+            observed=tuple(value_of(document, "observed", list)),
         )
-        if document:
-            raise ValueError(f"unknown: {', '.join(document)}")
+        if unknown := document.keys() - {"format"} - {field.name for field in fields(cls)}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         try:
             _ = record.present, record.restored
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, ValueError):
             raise ValueError("observed: its events do not fit together") from None
         return record
-
-
-def members_json(members: Iterable[RecordedMember]) -> list[dict[str, str]]:
-    """Members as the record keeps them."""
-    return [
-        {"name": m.name, "peer_url": m.peer_url, "member_id": hex_id(m.member_id)} for m in members
-    ]
-
-
-def _recorded_member(item: Any) -> RecordedMember:
-    if not isinstance(item, dict) or set(item) != {"name", "peer_url", "member_id"}:
-        raise ValueError("members: each has name, peer_url and member_id")
-    return RecordedMember(
-        name=_taken(item, "name", str),
-        peer_url=_taken(item, "peer_url", str),
-        member_id=_id(_taken(item, "member_id", str)),
-    )
-
-
-def _taken(document: dict[str, Any], key: str, kind: type) -> Any:
-    value = document.pop(key, None)
-    if not isinstance(value, kind):
-        raise ValueError(f"{key} is missing or of the wrong type")  # noqa: TRY004  # all faults are one kind
-    return value
-
-
-def _id(text: str) -> int:
-    if not re.fullmatch("[0-9a-f]{1,16}", text):
-        raise ValueError(f"{text!r} is no etcd ID")
-    return int(text, 16)
-
-
-def _instant(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def record_of(cluster: Cluster, previous: Record | None = None) -> Record:
@@ -172,18 +147,11 @@ def record_of(cluster: Cluster, previous: Record | None = None) -> Record:
             for m in cluster.members
         ),
         imagegen_version=__version__,
-        observed=tuple(_events_of(cluster.identity)),
+        observed=tuple(_first_events(cluster)),
     )
 
 
-def _events_of(identity: Identity) -> Iterator[Mapping[str, Any]]:
+def _first_events(cluster: Cluster) -> Iterator[Mapping[str, Any]]:
     """What there is to say of a cluster before it has run."""
-    if restored := identity.restored:
-        at = identity.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield {
-            "at": at,
-            "event": RESTORED,
-            "sha256": restored.sha256,
-            "size": restored.size,
-            "bump_revision": restored.bump_revision,
-        }
+    if snapshot := cluster.identity.restored:
+        yield event_json(SnapshotRestored(at=cluster.identity.created, snapshot=snapshot))

@@ -29,11 +29,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.pki.model import (
@@ -45,6 +44,7 @@ from imagegen.pki.model import (
     members_common_name,
 )
 from imagegen.pki.pem import revoked_in
+from imagegen.store.events import Event
 from imagegen.store.names import (
     CRL,
     CURRENT,
@@ -249,14 +249,11 @@ class Store:
             self._write(files)
         return True
 
-    def observe(self, entry: Mapping[str, Any], *, counters: Collection[str] = ()) -> None:
-        """Append to the record what the cluster has reported about itself.
+    def observe(self, event: Event) -> None:
+        """Append an event to the record; no write where it is not news.
 
         Only the record changes: no generation is made of it, or whoever asks
-        for the status every minute would fill the disk with keys. For the same
-        reason nothing is written where ``entry`` says what the last one says,
-        at another time; and where nothing but ``counters`` differs, numbers
-        that only ever grow, those of the last one are raised.
+        for the status every minute would fill the disk with keys.
 
         Raises:
             ImagegenError: nothing was ever saved here, or it cannot be written.
@@ -266,12 +263,12 @@ class Store:
         with _explained(self.path):
             base = self.path / CURRENT
             record = self._record(base / RECORD)
-            observed = _with_observation(record.observed, entry, counters)
-            if observed == record.observed:
+            longer = record.after(event)
+            if longer == record:
                 return
             new = base / NEW_RECORD
             with open(new, "w", encoding="ascii", opener=_private) as file:
-                file.write(replace(record, observed=observed).to_json())
+                file.write(longer.to_json())
                 file.flush()
                 os.fsync(file.fileno())
             new.rename(base / RECORD)
@@ -430,18 +427,6 @@ def _text(path: Path) -> str:
         raise _damaged(path, "is missing") from None
     except UnicodeDecodeError:
         raise _damaged(path, "is no PEM text") from None
-
-
-def _with_observation(
-    observed: tuple[Mapping[str, Any], ...], entry: Mapping[str, Any], counters: Collection[str]
-) -> tuple[Mapping[str, Any], ...]:
-    last = observed[-1] if observed else {}
-    changed = {key for key in last.keys() | entry.keys() if last.get(key) != entry.get(key)}
-    if not last or changed - {"at", *counters}:
-        return (*observed, dict(entry))
-    raised = [key for key in changed - {"at"} if entry.get(key, 0) > last.get(key, 0)]
-    news = {key: entry[key] for key in (*raised, "at") if key in entry}
-    return (*observed[:-1], {**last, **news}) if raised else observed
 
 
 def _write_tree(top: Path, files: Mapping[str, str]) -> None:
