@@ -275,6 +275,7 @@ def rotate_ca(
     """Replace a CA of the running cluster in three steps; shows the step it is in."""
     from imagegen.base.problems import ImagegenError
     from imagegen.day2 import rotate_ca as rotation
+    from imagegen.pki.model import CLIENT_CA, PEER_CA
 
     if peer and client:
         raise ImagegenError("--peer and --client exclude each other", hint="one after the other")
@@ -289,7 +290,7 @@ def rotate_ca(
     plan = rotation.rotate(
         loaded,
         options,
-        "peer-ca" if peer else "client-ca" if client else None,
+        PEER_CA if peer else CLIENT_CA if client else None,
         go_on=go_on,
         offline=offline,
         directory=directory,

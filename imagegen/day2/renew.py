@@ -17,8 +17,8 @@ from imagegen.day2.delivery import Delivery, pairs_of, write_deliveries
 from imagegen.documents.templates import Templates
 from imagegen.pki.faults import check_credential
 from imagegen.pki.issue import issue_pki
-from imagegen.pki.leaves import Role, client_leaves, member_leaves
-from imagegen.pki.model import Credential, Pki, Renewal
+from imagegen.pki.leaves import DEFAULT_CLIENT, Role, client_leaves, member_leaves
+from imagegen.pki.model import CLIENT_CA, ONE_CA, Credential, Pki, Renewal
 from imagegen.pki.pem import certificates_in, common_name_of, revoked_in
 from imagegen.store.identity import identity_for
 from imagegen.store.record import record_of
@@ -124,22 +124,18 @@ def list_certificates(pki: Pki, *, now: datetime, output: Path | None = None) ->
 
 def _certificates(pki: Pki) -> Iterator[tuple[str, str, str, str]]:
     """Kind, owner, role and PEM text of everything in the store."""
-    one_ca = pki.ca.name == pki.peer_ca.name
-    for authority in (pki.ca,) if one_ca else (pki.ca, pki.peer_ca):
+    for authority in pki.authorities:
         yield "ca", authority.name, "ca", authority.certificate_pem
     for name, member in pki.members.items():
-        if one_ca:
-            yield "member", name, Role.MEMBER, member.server.certificate_pem
-        else:
-            yield "member", name, Role.SERVER, member.server.certificate_pem
-            yield "member", name, Role.PEER, member.peer.certificate_pem
+        for role in pki.roles:
+            yield "member", name, role, member.of(role).certificate_pem
     for name, client in clients_of(pki).items():
         yield "client", name, Role.CLIENT, client.certificate_pem
 
 
 def clients_of(pki: Pki) -> dict[str, Credential]:
     """All clients' credentials; the default one is called ``client``."""
-    return ({"client": pki.client} if pki.client else {}) | dict(pki.clients)
+    return ({DEFAULT_CLIENT: pki.client} if pki.client else {}) | dict(pki.clients)
 
 
 def _built(directory: Path) -> Mapping[tuple[str, str], set[int]]:
@@ -165,7 +161,7 @@ def _built(directory: Path) -> Mapping[tuple[str, str], set[int]]:
             hint="build the cluster anew with --force",
         ) from None
     serials = {certificate.serial_number for certificate in authorities}
-    for name in ("ca", "client-ca"):
+    for name in (ONE_CA, CLIENT_CA):
         found["ca", name] = serials
     return found
 
@@ -322,7 +318,7 @@ def _due(
     brought = loaded.imported
     theirs = {("member", name) for name in (brought.members if brought else ())}
     if brought and brought.client:
-        theirs.add(("client", "client"))
+        theirs.add(("client", DEFAULT_CLIENT))
     named = {("member", name) for name in request.members}
     named |= {("client", name) for name in request.clients}
     raise_errors(
@@ -354,11 +350,10 @@ def faults(cluster: Cluster, old: Pki, new: Pki, now: datetime) -> Iterator[Prob
     for leaf, credential in leaves:
         if credential is None or credential.certificate_pem in before:
             continue
-        ca = new.peer_ca if leaf.role is Role.PEER else new.ca
         yield from check_credential(
             credential,
             leaf,
-            ca_pem=ca.certificate_pem,
+            ca_pem=new.authority_of(leaf.role).certificate_pem,
             now=now,
             where=str(leaf),
             remedy="no leaf outlives its CA: imagegen certs rotate-ca",
@@ -368,8 +363,7 @@ def faults(cluster: Cluster, old: Pki, new: Pki, now: datetime) -> Iterator[Prob
 def _credential_of(pki: Pki, role: Role, owner: str) -> Credential | None:
     if role is Role.CLIENT:
         return clients_of(pki).get(owner)
-    member = pki.members[owner]
-    return member.peer if role is Role.PEER else member.server
+    return pki.members[owner].of(role)
 
 
 def _leaf_pems(pki: Pki) -> Iterator[str]:

@@ -27,7 +27,7 @@ from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, pairs_of, trusted_cas, write_deliveries
 from imagegen.day2.renew import faults, found
 from imagegen.documents.templates import Templates
-from imagegen.live.client import Caller, RefusedError, UnreachableError
+from imagegen.live.client import Caller, RefusedError, UnreachableError, caller_of
 from imagegen.pki.issue import issue_pki
 from imagegen.pki.leaves import Leaf, Role, client_leaves, member_leaves
 from imagegen.pki.model import CertificateAuthority, Pki, Renewal, Rotation
@@ -139,7 +139,7 @@ def rotate(
 
 def _checked(pki: Pki, name: str | None, loaded: LoadedSpec, *, go_on: bool) -> str:
     """Which CA it is about."""
-    here = [pki.ca.name] if pki.ca.name == pki.peer_ca.name else [pki.ca.name, pki.peer_ca.name]
+    here = [authority.name for authority in pki.authorities]
     rotation = pki.rotation
     if rotation is not None:
         if name in here and name != rotation.name:
@@ -160,8 +160,8 @@ def _checked(pki: Pki, name: str | None, loaded: LoadedSpec, *, go_on: bool) -> 
             hint="a CA that is yours is yours to replace: pki.imports may name a file with both "
             "CAs, first the one that signs",
         )
-    if len(here) == 1:
-        return here[0]
+    if pki.one_ca:
+        return pki.ca.name
     if name is None:
         raise ImagegenError("which CA?", hint="--client (clients and servers) or --peer")
     return name
@@ -216,9 +216,7 @@ def _signed_anew(cluster: Cluster, pki: Pki, name: str, now: datetime, options: 
     leaves = [leaf for member in cluster.members for leaf in member_leaves(cluster, member)]
     leaves += client_leaves(cluster)
     theirs = frozenset(
-        (leaf.role, leaf.owner)
-        for leaf in leaves
-        if (pki.peer_ca if leaf.role is Role.PEER else pki.ca).name == name
+        (leaf.role, leaf.owner) for leaf in leaves if pki.authority_of(leaf.role).name == name
     )
     issued = issue_pki(
         cluster,
@@ -338,7 +336,7 @@ def lets_in(caller: Caller, url: str, role: Role) -> bool:
 def _not_served(url: str, pki: Pki, member: Member, role: Role, caller: Caller) -> str:
     """How what is served differs from the store's certificate; empty if it does not."""
     own = pki.members[member.name]
-    wanted = certificates_in((own.peer if role is Role.PEER else own.server).certificate_pem)[0]
+    wanted = certificates_in(own.of(role).certificate_pem)[0]
     at = urlsplit(url)
     try:
         with (
@@ -355,13 +353,9 @@ def _not_served(url: str, pki: Pki, member: Member, role: Role, caller: Caller) 
 
 def _leader(cluster: Cluster, store: Store) -> str | None:
     """Who leads; None if nobody tells."""
-    clients = store.path / "clients"
-    ca = next(
-        (p for p in (store.path / "ca.pem", store.path / "client-ca.pem") if p.exists()), None
-    )
-    if ca is None or not (clients / "client.pem").exists():
+    caller = caller_of(store.path)
+    if not caller.certificate.exists():
         return None
-    caller = Caller(ca=ca, certificate=clients / "client.pem", key=clients / "client-key.pem")
     for member in cluster.members:
         try:
             leader = caller.status(member.client_url).leader

@@ -22,6 +22,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagegen.base.problems import ImagegenError
+from imagegen.pki.leaves import DEFAULT_CLIENT
+from imagegen.pki.model import CLIENT_CA, ONE_CA
+from imagegen.pki.pem import certificate_file, key_file
+from imagegen.store.names import client_pair, has_one_ca
 
 #: Seconds for one answer, unless told otherwise.
 TIMEOUT = 5.0
@@ -237,11 +241,11 @@ class Caller:
 
 def caller_of(store: Path, timeout: float = TIMEOUT) -> Caller:
     """The client of a store, the directory of one cluster; its files are looked at when used."""
-    one_ca = (store / "ca.pem").exists()
+    client = client_pair(DEFAULT_CLIENT)
     return Caller(
-        ca=store / ("ca.pem" if one_ca else "client-ca.pem"),
-        certificate=store / "clients/client.pem",
-        key=store / "clients/client-key.pem",
+        ca=store / certificate_file(ONE_CA if has_one_ca(store) else CLIENT_CA),
+        certificate=store / certificate_file(client),
+        key=store / key_file(client),
         timeout=timeout,
     )
 

@@ -25,9 +25,10 @@ from imagegen.etcd.versions import corrupts, hop_problems
 from imagegen.live.client import ListedMember
 from imagegen.live.look import Look, Subject, side_of
 from imagegen.pki.faults import check_leaf
-from imagegen.pki.leaves import BACKDATED, Leaf, Role, client_leaves, member_leaves
-from imagegen.pki.pem import certificates_in
+from imagegen.pki.leaves import BACKDATED, DEFAULT_CLIENT, Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.pem import certificate_file, certificates_in
 from imagegen.store.events import MemberAdded, Seen
+from imagegen.store.names import client_pair, member_pair
 from imagegen.store.store import Store
 
 #: What etcd makes of its package's settings: one member, http://localhost:2380, the
@@ -333,24 +334,23 @@ class _Judging:
     def chain_faults(
         self, chain: Sequence[x509.Certificate], leaf: Leaf, at: datetime
     ) -> list[Problem]:
-        authority = self.pki.peer_ca if leaf.role is Role.PEER else self.pki.ca
-        roots = certificates_in(authority.certificate_pem)
+        roots = certificates_in(self.pki.authority_of(leaf.role).certificate_pem)
         found = check_leaf(chain, leaf, key=None, roots=roots, now=at)
         return [fault for fault in found if fault.severity is Severity.ERROR]
 
     def our_certificate(self) -> Iterator[Finding]:
-        where = str(self.subject.store / "clients/client.pem")
+        where = str(self.subject.store / certificate_file(client_pair(DEFAULT_CLIENT)))
         hint = "sign it anew: imagegen certs renew"
         for fault in self.our_faults:
             yield _error("client-certificate", where, f"our certificate {fault.what}", hint)
         assert self.pki.client
         mine = [(where, self.pki.client.certificate_pem)]
-        authorities = {a.name: a.certificate_pem for a in (self.pki.ca, self.pki.peer_ca)}
-        for name, pem in authorities.items():
-            mine.append((str(self.subject.store / f"{name}.pem"), pem))
-        for path, pem in mine:
+        for authority in self.pki.authorities:
+            path = self.subject.store / certificate_file(authority.name)
+            mine.append((str(path), authority.certificate_pem))
+        for file, pem in mine:
             with contextlib.suppress(ValueError):
-                yield from self.ending(path, certificates_in(pem)[0], hint)
+                yield from self.ending(file, certificates_in(pem)[0], hint)
 
     def ending(self, where: str, certificate: x509.Certificate, hint: str) -> Iterator[Finding]:
         end = certificate.not_valid_after_utc
@@ -388,8 +388,8 @@ class _Judging:
     ) -> Iterator[Finding]:
         kind, where = f"{port}-certificate", f"{one.member.name}: {port} certificate"
         kept = certificates_in(stored_pem) if stored_pem else ()
-        base = "member" if self.pki.ca is self.pki.peer_ca else port
-        path = f"{self.subject.store}/members/{one.member.name}/{base}.pem"
+        pair = member_pair(one.member.name, self.pki.role_at(Role(port)))
+        path = self.subject.store / certificate_file(pair)
         good = kept and not self.chain_faults(kept, leaf, self.report.at)
         remedy = (
             f"put {path} and its key in its place; etcd reads them at each handshake"

@@ -34,8 +34,10 @@ from imagegen.live.client import (
     caller_of,
 )
 from imagegen.live.handshake import shown_certificates
-from imagegen.pki.pem import certificates_in, extension_of
+from imagegen.pki.leaves import Role
+from imagegen.pki.pem import certificate_file, certificates_in, extension_of, key_file
 from imagegen.spec.model import Spec
+from imagegen.store.names import member_pair
 from imagegen.store.record import Record
 from imagegen.store.store import Store, Stored
 
@@ -144,13 +146,12 @@ class Subject:
         name = (fitting or [member.name])[0]
         if name not in members:
             return None
-        one_ca = self.stored.pki.ca is self.stored.pki.peer_ca
-        base = "member" if one_ca else "peer"
-        folder = self.store / "members" / name
+        pki = self.stored.pki
+        pair = member_pair(name, pki.role_at(Role.PEER))
         return Caller(
-            self.store / ("ca.pem" if one_ca else "peer-ca.pem"),
-            folder / f"{base}.pem",
-            folder / f"{base}-key.pem",
+            self.store / certificate_file(pki.peer_ca.name),
+            self.store / certificate_file(pair),
+            self.store / key_file(pair),
             timeout,
         )
 

@@ -16,8 +16,11 @@ from cryptography import x509
 from imagegen.base.problems import Problem, Severity, raise_errors
 from imagegen.cluster.cluster import Cluster
 from imagegen.pki.faults import date_faults, misfits
-from imagegen.pki.leaves import Leaf, Role, client_leaves, member_leaves
+from imagegen.pki.leaves import DEFAULT_CLIENT, Leaf, Role, client_leaves, member_leaves
 from imagegen.pki.model import (
+    CLIENT_CA,
+    ONE_CA,
+    PEER_CA,
     CertificateAuthority,
     Credential,
     Imported,
@@ -131,10 +134,10 @@ class _Issuing:
         brought, stored = self.imported, self.stored
         first, second = (stored.ca, stored.peer_ca) if stored else (None, None)
         if self.cluster.one_credential:
-            ca = peer_ca = self.authority("ca", brought.ca, first)
+            ca = peer_ca = self.authority(ONE_CA, brought.ca, first)
         else:
-            ca = self.authority("client-ca", brought.ca, first)
-            peer_ca = self.authority("peer-ca", brought.peer_ca, second)
+            ca = self.authority(CLIENT_CA, brought.ca, first)
+            peer_ca = self.authority(PEER_CA, brought.peer_ca, second)
         slots = list(self.slots(ca, peer_ca))
         for slot in slots:
             if slot.brought:
@@ -148,7 +151,7 @@ class _Issuing:
     def check_layout(self) -> None:
         if self.stored is None:
             return
-        one_ca = self.stored.ca == self.stored.peer_ca
+        one_ca = self.stored.one_ca
         if one_ca != self.cluster.one_credential:
             self.problems.append(
                 Problem(
@@ -245,8 +248,8 @@ class _Issuing:
                 yield _Slot(
                     leaf,
                     peer_ca if leaf.role is Role.PEER else ca,
-                    _of_role(ours, leaf.role),
-                    _of_role(theirs, leaf.role),
+                    ours.of(leaf.role) if ours else None,
+                    theirs.of(leaf.role) if theirs else None,
                 )
         default, *named = client_leaves(self.cluster)
         client = stored.client if stored else None
@@ -399,7 +402,7 @@ class _Issuing:
             ca=ca.kept,
             peer_ca=peer_ca.kept,
             members=members,
-            client=clients.pop("client", None),
+            client=clients.pop(DEFAULT_CLIENT, None),
             clients=clients,
             peer_common_name=name,
             crl_pem=self.stored.crl_pem if self.stored else None,
@@ -411,9 +414,3 @@ class _Issuing:
 def _same_authority(one: x509.Certificate, other: x509.Certificate) -> bool:
     """Whether leaves of the one pass as leaves of the other: a renewed CA keeps name and key."""
     return one.subject == other.subject and one.public_key() == other.public_key()
-
-
-def _of_role(credentials: MemberCredentials | None, role: Role) -> Credential | None:
-    if credentials is None:
-        return None
-    return credentials.peer if role is Role.PEER else credentials.server

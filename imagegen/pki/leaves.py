@@ -22,6 +22,10 @@ SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
+#: The client that every cluster has, by the name of its files and in its certificate.
+DEFAULT_CLIENT = "client"
+
+
 class Role(StrEnum):
     """What a leaf is for; ``MEMBER`` is server and peer in one."""
 
@@ -87,7 +91,7 @@ def member_leaves(cluster: Cluster, member: Member) -> tuple[Leaf, ...]:
 def client_leaves(cluster: Cluster) -> tuple[Leaf, ...]:
     """The default client's leaf, then those of the spec's named clients."""
     days = cluster.spec.pki.leaf_days
-    default = Leaf(owner="client", role=Role.CLIENT, common_name="client", days=days)
+    default = Leaf(owner=DEFAULT_CLIENT, role=Role.CLIENT, common_name=DEFAULT_CLIENT, days=days)
     named = (
         Leaf(
             owner=client.name,

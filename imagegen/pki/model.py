@@ -10,6 +10,9 @@ from cryptography import x509
 from imagegen.pki.leaves import Role
 from imagegen.pki.pem import common_name_of
 
+#: What CAs are called; their files have the same names.
+ONE_CA, CLIENT_CA, PEER_CA = "ca", "client-ca", "peer-ca"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
@@ -45,6 +48,10 @@ class MemberCredentials:
     server: Credential
     peer: Credential
 
+    def of(self, role: Role) -> Credential:
+        """The credential of a role; ``MEMBER`` is either."""
+        return self.peer if role is Role.PEER else self.server
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
@@ -77,6 +84,34 @@ class Pki:
     peer_common_name: str | None = None
     crl_pem: str | None = None
     rotation: Rotation | None = None
+
+    @property
+    def one_ca(self) -> bool:
+        """Whether one CA vouches for clients, servers and peers (layouts ``lab``, ``shared``).
+
+        A member then has one credential, which it shows at both its ports. What
+        the spec asks for is :attr:`imagegen.cluster.cluster.Cluster.one_credential`;
+        :func:`imagegen.pki.issue.issue_pki` refuses a PKI that differs from it.
+        """
+        return self.ca.name == self.peer_ca.name
+
+    @property
+    def authorities(self) -> tuple[CertificateAuthority, ...]:
+        """Its CAs, each once."""
+        return (self.ca,) if self.one_ca else (self.ca, self.peer_ca)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles of a member's leaves, each with a pair of files in the store."""
+        return (Role.MEMBER,) if self.one_ca else (Role.SERVER, Role.PEER)
+
+    def role_at(self, port: Role) -> Role:
+        """The role of the leaf that a member shows at its ``SERVER`` or ``PEER`` port."""
+        return Role.MEMBER if self.one_ca else port
+
+    def authority_of(self, role: Role) -> CertificateAuthority:
+        """The CA that signs the leaves of a role."""
+        return self.peer_ca if role is Role.PEER else self.ca
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

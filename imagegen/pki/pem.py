@@ -39,6 +39,20 @@ KEY_MAKERS: Mapping[str, Callable[[], PrivateKey]] = {
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
+#: How the name of a private key's file ends, wherever this program writes one.
+KEY_ENDING = "-key.pem"
+
+
+def certificate_file(pair: str) -> str:
+    """The certificate's file in a pair of files that goes by one name."""
+    return f"{pair}.pem"
+
+
+def key_file(pair: str) -> str:
+    """The private key's file in a pair of files that goes by one name."""
+    return f"{pair}{KEY_ENDING}"
+
+
 def _blocks(text: str) -> list[tuple[str, bytes]]:
     blocks = [(block[1], block[0].encode()) for block in _BLOCK.finditer(text)]
     if not blocks:

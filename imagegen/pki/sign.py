@@ -14,16 +14,18 @@ from cryptography.x509.oid import NameOID
 
 from imagegen.base.problems import ImagegenError
 from imagegen.pki.leaves import BACKDATED, Leaf
-from imagegen.pki.model import CertificateAuthority
+from imagegen.pki.model import CLIENT_CA, ONE_CA, PEER_CA, CertificateAuthority
 from imagegen.pki.pem import (
     KEY_MAKERS,
     PrivateKey,
     PublicKey,
     San,
+    certificate_file,
     certificates_in,
     certificates_pem,
     extension_of,
     is_encrypted,
+    key_file,
     key_pem,
     private_key_in,
 )
@@ -44,7 +46,9 @@ class Signer:
             self.certificate = certificates_in(authority.certificate_pem)[0]
         except ValueError as error:
             raise ImagegenError(
-                f"{authority.name}.pem {error}", where="pki", hint="restore it from a backup"
+                f"{certificate_file(authority.name)} {error}",
+                where="pki",
+                hint="restore it from a backup",
             ) from None
 
     @cached_property
@@ -55,7 +59,7 @@ class Signer:
             raise ImagegenError(
                 f"{name} has to sign, and its key is not here",
                 where="pki",
-                hint=f"put {name}-key.pem back into the store, or bring it with pki.imports",
+                hint=f"put {key_file(name)} back into the store, or bring it with pki.imports",
             )
         if is_encrypted(text) and not self._passphrase:
             raise ImagegenError(
@@ -66,10 +70,10 @@ class Signer:
         try:
             key = private_key_in(text, self._passphrase)
         except ValueError as error:
-            raise ImagegenError(f"{name}-key.pem {error}", where="pki") from None
+            raise ImagegenError(f"{key_file(name)} {error}", where="pki") from None
         if key.public_key() != self.certificate.public_key():
             raise ImagegenError(
-                f"{name}-key.pem does not belong to {name}.pem",
+                f"{key_file(name)} does not belong to {certificate_file(name)}",
                 where="pki",
                 hint="restore both from the same backup",
             )
@@ -118,7 +122,7 @@ def new_authority(
 ) -> CertificateAuthority:
     """A self-signed CA that may sign leaves, and no further CA; the ``number``-th of its name."""
     key = KEY_MAKERS[algorithm]()
-    purpose = {"ca": "etcd CA", "client-ca": "etcd client CA", "peer-ca": "etcd peer CA"}[name]
+    purpose = {ONE_CA: "etcd CA", CLIENT_CA: "etcd client CA", PEER_CA: "etcd peer CA"}[name]
     if number > 1:
         purpose += f" {number}"
     builder = _builder(

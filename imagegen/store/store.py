@@ -35,7 +35,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
+from imagegen.pki.leaves import DEFAULT_CLIENT, Role
 from imagegen.pki.model import (
+    CLIENT_CA,
+    ONE_CA,
+    PEER_CA,
     CertificateAuthority,
     Credential,
     MemberCredentials,
@@ -43,17 +47,23 @@ from imagegen.pki.model import (
     Rotation,
     members_common_name,
 )
-from imagegen.pki.pem import revoked_in
+from imagegen.pki.pem import KEY_ENDING, certificate_file, key_file, revoked_in
 from imagegen.store.events import Event
 from imagegen.store.names import (
+    CLIENTS,
     CRL,
     CURRENT,
     GENERATIONS,
+    LOCK,
+    MEMBERS,
     NEW_RECORD,
     RECORD,
     ROTATION,
     ROTATION_CA,
     UNFINISHED,
+    client_pair,
+    has_one_ca,
+    member_pair,
 )
 from imagegen.store.record import Record
 
@@ -86,7 +96,7 @@ class Store:
             # Not with parents=True alone: that leaves the root's mode to the umask.
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
-            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with _explained(self.path):
                 self._acquire(lock, time.monotonic() + wait)
@@ -152,23 +162,23 @@ class Store:
 
     def _load(self, base: Path) -> Stored:
         record = self._record(base / RECORD)
-        one_ca = (base / "ca.pem").exists()
-        ca = _authority(base, "ca" if one_ca else "client-ca")
+        one_ca = has_one_ca(base)
+        ca = _authority(base, ONE_CA if one_ca else CLIENT_CA)
         members = {
-            directory.name: _member(directory, one_ca)
-            for directory in sorted((base / "members").iterdir())
+            directory.name: _member(base, directory.name, one_ca)
+            for directory in sorted((base / MEMBERS).iterdir())
         }
         clients = {
-            path.stem: _credential(path.parent, path.stem)
-            for path in sorted((base / "clients").iterdir())
-            if not path.name.endswith("-key.pem")
+            path.stem: _credential(base, client_pair(path.stem))
+            for path in sorted((base / CLIENTS).iterdir())
+            if not path.name.endswith(KEY_ENDING)
         }
         name = members_common_name(members, clients.values()) if one_ca else None
         pki = Pki(
             ca=ca,
-            peer_ca=ca if one_ca else _authority(base, "peer-ca"),
+            peer_ca=ca if one_ca else _authority(base, PEER_CA),
             members=members,
-            client=clients.pop("client", None),
+            client=clients.pop(DEFAULT_CLIENT, None),
             clients=clients,
             peer_common_name=name,
             crl_pem=_crl(base / CRL),
@@ -184,8 +194,8 @@ class Store:
         ever: dict[str, set[str]] = {}
         with _explained(self.path):
             for number in self._generations():
-                for path in (self.path / GENERATIONS / str(number) / "clients").glob("*.pem"):
-                    if not path.name.endswith("-key.pem"):
+                for path in (self.path / GENERATIONS / str(number) / CLIENTS).glob("*.pem"):
+                    if not path.name.endswith(KEY_ENDING):
                         ever.setdefault(path.stem, set()).add(_text(path))
         return ever
 
@@ -209,7 +219,7 @@ class Store:
         open_paths = [
             path
             for path in (self.path, base, *base.rglob("*"))
-            if (path.is_dir() or path.name.endswith("-key.pem")) and path.stat().st_mode & 0o077
+            if (path.is_dir() or path.name.endswith(KEY_ENDING)) and path.stat().st_mode & 0o077
         ]
         if open_paths:
             more = f" and {len(open_paths) - 1} more" if len(open_paths) > 1 else ""
@@ -343,36 +353,32 @@ def _damaged(path: Path, what: str) -> ImagegenError:
 def _files(record: Record, pki: Pki) -> dict[str, str]:
     """Every file of a generation, by its path in it."""
     files = {RECORD: record.to_json()}
-    authorities = [pki.ca, pki.peer_ca]
+    authorities = list(pki.authorities)
     if pki.crl_pem:
         files[CRL] = pki.crl_pem
     if rotation := pki.rotation:
         files[ROTATION] = json.dumps({"ca": rotation.name, "step": rotation.step}) + "\n"
         authorities.append(replace(rotation.other, name=ROTATION_CA))
     for authority in authorities:
-        files[f"{authority.name}.pem"] = authority.certificate_pem
+        files[certificate_file(authority.name)] = authority.certificate_pem
         if authority.key_pem is not None:
-            files[f"{authority.name}-key.pem"] = authority.key_pem
-    credentials = {f"clients/{name}": client for name, client in pki.clients.items()}
+            files[key_file(authority.name)] = authority.key_pem
+    credentials = {client_pair(name): client for name, client in pki.clients.items()}
     if pki.client:
-        credentials["clients/client"] = pki.client
+        credentials[client_pair(DEFAULT_CLIENT)] = pki.client
     for name, member in pki.members.items():
-        if pki.ca.name == pki.peer_ca.name:
-            credentials[f"members/{name}/member"] = member.server
-        else:
-            credentials[f"members/{name}/server"] = member.server
-            credentials[f"members/{name}/peer"] = member.peer
-    for path, credential in credentials.items():
-        files[f"{path}.pem"] = credential.certificate_pem
-        files[f"{path}-key.pem"] = credential.key_pem
+        credentials |= {member_pair(name, role): member.of(role) for role in pki.roles}
+    for pair, credential in credentials.items():
+        files[certificate_file(pair)] = credential.certificate_pem
+        files[key_file(pair)] = credential.key_pem
     return files
 
 
 def _authority(base: Path, name: str) -> CertificateAuthority:
-    key = base / f"{name}-key.pem"
+    key = base / key_file(name)
     return CertificateAuthority(
         name=name,
-        certificate_pem=_text(base / f"{name}.pem"),
+        certificate_pem=_text(base / certificate_file(name)),
         # Brought by the operator, or taken offline: only signing needs it.
         key_pem=_text(key) if key.exists() else None,
     )
@@ -397,26 +403,26 @@ def _rotation(base: Path) -> Rotation | None:
     try:
         document = json.loads(_text(path))
         name, step = document["ca"], document["step"]
-        if name not in ("ca", "client-ca", "peer-ca") or step not in (1, 2, 3):
+        if name not in (ONE_CA, CLIENT_CA, PEER_CA) or step not in (1, 2, 3):
             raise ValueError
     except (ValueError, TypeError, KeyError):
         raise _damaged(path, "does not say which step a rotation is at") from None
     return Rotation(name=name, step=step, other=_authority(base, ROTATION_CA))
 
 
-def _member(directory: Path, one_ca: bool) -> MemberCredentials:
+def _member(base: Path, name: str, one_ca: bool) -> MemberCredentials:
     if one_ca:
-        both = _credential(directory, "member")
+        both = _credential(base, member_pair(name, Role.MEMBER))
         return MemberCredentials(server=both, peer=both)
     return MemberCredentials(
-        server=_credential(directory, "server"), peer=_credential(directory, "peer")
+        server=_credential(base, member_pair(name, Role.SERVER)),
+        peer=_credential(base, member_pair(name, Role.PEER)),
     )
 
 
-def _credential(directory: Path, name: str) -> Credential:
+def _credential(base: Path, pair: str) -> Credential:
     return Credential(
-        certificate_pem=_text(directory / f"{name}.pem"),
-        key_pem=_text(directory / f"{name}-key.pem"),
+        certificate_pem=_text(base / certificate_file(pair)), key_pem=_text(base / key_file(pair))
     )
 
 
@@ -431,7 +437,7 @@ def _text(path: Path) -> str:
 
 def _write_tree(top: Path, files: Mapping[str, str]) -> None:
     """Write files of mode 0600 into new directories of mode 0700, all of it on the disk."""
-    directories = {top, top / "members", top / "clients"} | {(top / name).parent for name in files}
+    directories = {top, top / MEMBERS, top / CLIENTS} | {(top / name).parent for name in files}
     for directory in sorted(directories):
         directory.mkdir(mode=0o700)
     for name, text in files.items():
