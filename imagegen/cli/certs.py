@@ -59,12 +59,12 @@ def list_(
     now: NowOption = None,
 ) -> None:
     """List every certificate of the store: names, serials, issuers, ends."""
-    from imagegen.day2.renew import found, list_certificates
+    from imagegen.day2.renew import list_certificates
     from imagegen.store.store import Store
 
     loaded, options = _loaded(spec, now=now, pki=pki)
     name = loaded.spec.cluster
-    stored = found(Store(pki, name))
+    stored = Store(pki, name).existing()
     listed = list_certificates(
         stored.pki, now=options.now, output=output / name if output else None
     )

@@ -126,9 +126,7 @@ def remove(
     instant = parse_now(now)
     loaded = load_spec(spec, now=instant)
     store = Store(pki, loaded.spec.cluster)
-    stored_in(store)  # before the lock makes a directory
-    with store.locked():
-        stored = stored_in(store)
+    with store.opened() as stored:
         known = stored.record.present.get(name)
         if known is None:
             raise ImagegenError(
@@ -170,9 +168,7 @@ def _join(
     seconds = parse_duration(wait) if wait else 0
     [loaded] = load_specs([spec], options)
     store = Store(options.pki, loaded.spec.cluster)
-    stored_in(store)  # before the lock makes a directory
-    with store.locked():
-        stored = stored_in(store)
+    with store.opened() as stored:
         record = stored.record
         who = _subject_of(loaded, record, name, new=new)
         hands = hands_of(store)
@@ -283,7 +279,7 @@ def _promoted(
     from imagegen.day2.membership import promote
 
     end = time.monotonic() + seconds
-    record = stored_in(store).record
+    record = store.existing().record
     said = ""
     while True:
         try:
@@ -320,8 +316,8 @@ def _promoted(
 def _remember_vote(store: "Store", who: "Subject", options: "Options") -> None:
     from imagegen.store.events import MemberPromoted
 
-    with store.locked():
-        joined = stored_in(store).record.joined.get(who.name)
+    with store.opened() as stored:
+        joined = stored.record.joined.get(who.name)
         if joined and not joined.promoted:
             store.observe(MemberPromoted(at=options.now, name=who.name))
 
@@ -367,18 +363,6 @@ def _id(text: str | None) -> int | None:
         raise ImagegenError(
             f"--id: {text!r} is no member ID", hint="as etcdctl prints it, such as 8e9e05c52164694d"
         ) from None
-
-
-def stored_in(store: "Store") -> "Stored":
-    """What the store of a running cluster holds; that there is none is an error."""
-    stored = store.load()
-    if stored is None:
-        raise ImagegenError(
-            "nothing was ever built here",
-            where=str(store.path),
-            hint="point --pki at the stores of the running cluster",
-        )
-    return stored
 
 
 def _subject(record: "Record", name: str, peer_url: str) -> "Subject":

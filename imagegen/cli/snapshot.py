@@ -27,13 +27,13 @@ def save(
     """
     from imagegen.build.build import load_spec
     from imagegen.build.snapshot_file import save_snapshot
-    from imagegen.cli.member import hands_of, look_at, members_of, stored_in
+    from imagegen.cli.member import hands_of, look_at, members_of
     from imagegen.cluster.cluster import hex_id
     from imagegen.store.store import Store
 
     loaded = load_spec(spec, now=parse_now(None))
     store = Store(pki, loaded.spec.cluster)
-    record = stored_in(store).record
+    record = store.existing().record
     hands = hands_of(store)
     if source is None:
         view = look_at(hands, loaded, record)

@@ -220,9 +220,7 @@ def renew(
             the store is then as it was.
     """
     store = Store(options.pki, loaded.spec.cluster)
-    found(store)  # or locking would make one
-    with store.locked():
-        stored = found(store)
+    with store.opened() as stored:
         plan = _renewed(loaded, options, request, stored)
         announce(plan)
         if dry_run:
@@ -241,16 +239,6 @@ def renew(
             templates = Templates(options.templates)
             write_deliveries(plan.cluster, deliveries, plan.directory, templates)
     return plan
-
-
-def found(store: Store) -> Stored:
-    """What the store holds; ImagegenError if it was never built."""
-    stored = store.load()
-    if stored is None:
-        raise ImagegenError(
-            "nothing was ever saved here", where=str(store.path), hint="imagegen build makes it"
-        )
-    return stored
 
 
 def _renewed(loaded: LoadedSpec, options: Options, request: Request, stored: Stored) -> Renewed:

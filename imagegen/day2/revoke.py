@@ -20,7 +20,7 @@ from imagegen.base.problems import Problem, Severity, raise_errors
 from imagegen.build.build import LoadedSpec, Options
 from imagegen.cluster.cluster import Cluster
 from imagegen.day2.delivery import Delivery, revocation_list, write_deliveries
-from imagegen.day2.renew import clients_of, found
+from imagegen.day2.renew import clients_of
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import CRL_IGNORED, first_with
 from imagegen.pki.model import Pki
@@ -66,9 +66,7 @@ def revoke(
         ImagegenError: there is no such client, or nobody to sign the list.
     """
     store = Store(options.pki, loaded.spec.cluster)
-    found(store)  # or locking would make one
-    with store.locked():
-        stored = found(store)
+    with store.opened() as stored:
         ever = store.clients_ever()
         plan = _revoked(loaded, options, {name: ever.get(name, ()) for name in clients}, stored)
         plan = replace(plan, directory=directory or plan.directory)

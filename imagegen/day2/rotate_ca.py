@@ -25,7 +25,7 @@ from imagegen.base.problems import ImagegenError, Problem, raise_errors
 from imagegen.build.build import LoadedSpec, Options
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, pairs_of, trusted_cas, write_deliveries
-from imagegen.day2.renew import faults, found
+from imagegen.day2.renew import faults
 from imagegen.documents.templates import Templates
 from imagegen.live.client import Caller, RefusedError, UnreachableError, caller_of
 from imagegen.pki.issue import issue_pki
@@ -91,9 +91,7 @@ def rotate(
         ImagegenError: there is nothing to go on with, or nothing to begin.
     """
     store = Store(options.pki, loaded.spec.cluster)
-    found(store)  # or locking would make one
-    with store.locked():
-        stored = found(store)
+    with store.opened() as stored:
         spec = loaded.spec
         identity = identity_for(spec, stored.record, now=options.now)
         cluster = Cluster(spec=spec, identity=identity)

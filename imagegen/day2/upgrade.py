@@ -17,7 +17,6 @@ from imagegen.base.problems import ImagegenError, Problem, raise_errors
 from imagegen.build.build import LoadedSpec, Options, etcd_problems
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, NewRelease, write_deliveries
-from imagegen.day2.renew import found
 from imagegen.documents import guest
 from imagegen.documents.render import identity_config, install_config
 from imagegen.documents.templates import Templates
@@ -69,7 +68,7 @@ def upgrade(
             hint="packages are upgraded by apt on each member, one member at a time",
         )
     store = Store(options.pki, spec.cluster)
-    stored = found(store)
+    stored = store.existing()
     cluster = Cluster(spec=spec, identity=identity_for(spec, stored.record, now=options.now))
     running, at, leader = _look(cluster, caller_of(store.path))
     raise_errors(

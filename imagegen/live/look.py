@@ -107,12 +107,10 @@ class Subject:
             ImagegenError: nothing was ever built from it, or the store is damaged.
         """
         store = Store(root, spec.cluster)
-        stored = store.load()
-        if stored is None or stored.pki.client is None:
+        stored = store.existing()
+        if stored.pki.client is None:
             raise ImagegenError(
-                "has no client certificate to ask the cluster with"
-                if stored
-                else "holds nothing of this cluster",
+                "has no client certificate to ask the cluster with",
                 where=str(store.path),
                 hint="imagegen build makes it; or name another root with --pki",
             )

@@ -160,6 +160,34 @@ class Store:
                 raise _damaged(self.path, "current does not lead to one of its generations")
             return self._load(base)
 
+    def existing(self) -> Stored:
+        """What the store holds.
+
+        Raises:
+            ImagegenError: nothing was ever saved in it, or it is damaged.
+        """
+        stored = self.load()
+        if stored is None:
+            raise ImagegenError(
+                "nothing was ever saved here",
+                where=str(self.path),
+                hint="imagegen build makes a store; if the cluster was built elsewhere, name the "
+                "root of its store with --pki",
+            )
+        return stored
+
+    @contextmanager
+    def opened(self) -> Iterator[Stored]:
+        """Hold the lock of a store that exists, and tell what it holds.
+
+        Raises:
+            ImagegenError: as :meth:`existing` and :meth:`locked`; where nothing was
+                ever saved, no directory is made.
+        """
+        self.existing()  # before the lock, which would make the directory
+        with self.locked():
+            yield self.existing()
+
     def _load(self, base: Path) -> Stored:
         record = self._record(base / RECORD)
         one_ca = has_one_ca(base)

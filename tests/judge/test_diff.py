@@ -118,8 +118,15 @@ def test_what_was_never_built(tmp_path):
     shutil.copy(EXAMPLES / SPEC, tmp_path)
     run = Run("diff", SPEC, cwd=tmp_path)
     assert run.status == 1
-    assert "was not built here" in run.err
+    assert "nothing was ever saved here" in run.err
     assert sorted(path.name for path in tmp_path.iterdir()) == [SPEC]
+
+
+def test_an_output_that_is_not_there(built):
+    """The store is, so that a new build would make the same seeds; there is no old one."""
+    run = Run("diff", SPEC, "elsewhere", cwd=built)
+    assert run.status == 1
+    assert "icc-etcd was not built here" in run.err
 
 
 def test_damaged_documents(built):

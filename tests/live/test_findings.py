@@ -754,7 +754,7 @@ def test_without_a_store_there_is_nothing_to_ask_with(tmp_path):
         capture_output=True, text=True, check=False, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "holds nothing of this cluster" in done.stderr
+    assert "nothing was ever saved here" in done.stderr
     assert "hint: imagegen build" in done.stderr
     assert not (tmp_path / "pki").exists()
 

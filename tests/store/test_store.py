@@ -381,6 +381,28 @@ def test_what_was_secret_for_the_length_of_a_question_is_swept(store):
         pass
 
 
+def test_opening_what_was_never_saved_makes_nothing(store):
+    """It says so, and what to do; the lock's directory would look like a store."""
+    for attempt in (store.existing, store.opened().__enter__):
+        with pytest.raises(ImagegenError, match="nothing was ever saved here") as caught:
+            attempt()
+        assert "--pki" in caught.value.problems[0].hint
+    assert not store.path.parent.exists()
+
+
+def test_opening_holds_the_lock_and_sees_what_was_saved_meanwhile(store):
+    record, pki = contents()
+    saved(store, record, pki)
+    with store.opened() as stored:
+        assert stored.pki == pki
+        with (
+            pytest.raises(ImagegenError, match="another imagegen is working"),
+            Store(store.path.parent, "c").locked(wait=0),
+        ):
+            pass
+        assert store.save(record, contents()[1])
+
+
 def test_saving_without_the_lock_is_a_bug(store):
     with pytest.raises(RuntimeError):
         store.save(*contents())
