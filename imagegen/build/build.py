@@ -11,6 +11,7 @@ from typing import Any
 
 from imagegen.base.problems import ImagegenError, Problem, raise_errors
 from imagegen.build.bundle import bundle_problems, read_bundle
+from imagegen.build.changes import Change, member_changes, removed_members
 from imagegen.build.manifest import (
     build_manifest,
     file_facts,
@@ -27,7 +28,6 @@ from imagegen.documents.render import NodeDocuments, own_paths, render_node
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import release_problems
 from imagegen.etcd.variables import check_combination
-from imagegen.judge.diff import Change, member_changes, removed_members
 from imagegen.media.iso_writer import build_image
 from imagegen.pki.imports import read_imports
 from imagegen.pki.issue import issue_pki

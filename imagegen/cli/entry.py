@@ -40,7 +40,7 @@ from imagegen.media.encodings import Encoding, encoded
 
 if TYPE_CHECKING:
     from imagegen.build.build import Built, LoadedSpec, Options, Start
-    from imagegen.judge.diff import Change
+    from imagegen.build.changes import Change
 
 app = typer.Typer(
     name="imagegen",
