@@ -19,7 +19,7 @@ from imagegen.base.problems import ImagegenError
 from imagegen.cluster.cluster import Cluster, Identity
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
-from imagegen.judge.inspect import inspect_seed
+from imagegen.judge.seed.inspect import inspect_seed
 from imagegen.media.iso_writer import build_image
 from imagegen.pki.issue import issue_pki
 from imagegen.spec.read import parse_spec

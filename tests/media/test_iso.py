@@ -219,7 +219,7 @@ class TestBuild:
 
     def test_importing_leaves_pycdlib_alone(self) -> None:
         check = (
-            "import sys, imagegen.media.nocloud, imagegen.judge.inspect;"
+            "import sys, imagegen.media.nocloud, imagegen.judge.seed.inspect;"
             " sys.exit('pycdlib' in sys.modules)"
         )
         run(sys.executable, "-c", check)

@@ -1,4 +1,4 @@
-"""imagegen.judge.check: a fault in any artifact is found and told apart; no other is."""
+"""imagegen.judge.output: a fault in any artifact is found and told apart; no other is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from imagegen.base.problems import Problem
 from imagegen.build.build import Options, build_cluster, load_spec
 from imagegen.build.manifest import file_facts
-from imagegen.judge.check import MemberDocuments, check_output, check_path
+from imagegen.judge.output import MemberDocuments, check_output, check_path
 from imagegen.media.iso_reader import read_seed
 from imagegen.media.iso_writer import build_image
 from imagegen.media.nocloud import build_seed

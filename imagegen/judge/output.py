@@ -34,7 +34,7 @@ from imagegen.build.output import CLIENT, MANIFEST, MEMBERS, ROLLOUTS
 from imagegen.cluster.cluster import cluster_id, hex_id, member_id
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
-from imagegen.judge.inspect import inspect_documents, inspect_seed, inspect_volume
+from imagegen.judge.seed.inspect import inspect_documents, inspect_seed, inspect_volume
 from imagegen.media.iso_reader import read_seed
 from imagegen.media.nocloud import REQUIRED
 from imagegen.pki.faults import check_credential

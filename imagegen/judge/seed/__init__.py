@@ -1,0 +1,1 @@
+"""What is on a seed, and whether cloud-init would accept it."""
