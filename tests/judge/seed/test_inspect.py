@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
-from imagegen.judge.seed.inspect import Report, inspect_seed
+from imagegen.judge.seed.inspect import inspect_seed
+from imagegen.judge.seed.report import Report
 from imagegen.media.iso_reader import SeedError
 from imagegen.media.nocloud import build_seed
 from tests.conftest import NOW, require_program
