@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from imagegen.build.build import Options, build_cluster, build_fleet, load_spec, prepare
     from imagegen.documents.render import render_node
     from imagegen.documents.templates import Templates
-    from imagegen.judge.output import check_path
+    from imagegen.judge.path import check_path
     from imagegen.judge.seed.inspect import inspect_seed
     from imagegen.spec.read import parse_spec
     from imagegen.spec.reference import spec_schema
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "base.problems": ("ImagegenError", "Problem"),
     "build.build": ("Options", "build_cluster", "build_fleet", "load_spec", "prepare"),
-    "judge.output": ("check_path",),
+    "judge.path": ("check_path",),
     "judge.seed.inspect": ("inspect_seed",),
     "spec.model": ("parse_spec", "spec_schema"),
     "documents.render": ("render_node",),

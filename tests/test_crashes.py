@@ -25,7 +25,7 @@ from imagegen.build.build import LoadedSpec, Options, build_cluster, load_spec
 from imagegen.day2 import renew as renewal
 from imagegen.day2 import revoke as revocation
 from imagegen.day2.rotate_ca import rotate
-from imagegen.judge.output import check_path
+from imagegen.judge.path import check_path
 from imagegen.pki.faults import check_authority, check_credential
 from imagegen.pki.leaves import Leaf, Role
 from imagegen.pki.model import Pki

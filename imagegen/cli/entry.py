@@ -435,7 +435,7 @@ def check(
     now: NowOption = None,
 ) -> None:
     """Report every problem of a spec, an output directory or a seed ISO."""
-    from imagegen.judge.output import check_path
+    from imagegen.judge.path import check_path
 
     problems = check_path(path, now=parse_now(now))
     say_problems(problems)
@@ -506,7 +506,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show what is on a seed, and whether cloud-init would accept it."""
-    from imagegen.judge.output import read_image
+    from imagegen.judge.seed.image import read_image
     from imagegen.judge.seed.inspect import inspect_seed
 
     report = inspect_seed(read_image(iso), source=str(iso))

@@ -21,7 +21,7 @@ from imagegen.day2.delivery import Delivery, NewRelease, write_deliveries
 from imagegen.day2.upgrade import upgrade, upgrade_config
 from imagegen.documents import guest
 from imagegen.documents.templates import Templates
-from imagegen.judge.output import check_path
+from imagegen.judge.path import check_path
 from imagegen.media.iso_reader import read_seed
 from imagegen.media.iso_writer import DISC_LIMIT
 from imagegen.spec.read import parse_spec

@@ -24,7 +24,9 @@ from cryptography.x509.oid import NameOID
 from imagegen.base.problems import Problem
 from imagegen.build.build import Options, build_cluster, load_spec
 from imagegen.build.manifest import file_facts
-from imagegen.judge.output import MemberDocuments, check_output, check_path
+from imagegen.judge.member import MemberDocuments
+from imagegen.judge.output import check_output
+from imagegen.judge.path import check_path
 from imagegen.media.iso_reader import read_seed
 from imagegen.media.iso_writer import build_image
 from imagegen.media.nocloud import build_seed
