@@ -24,7 +24,8 @@ from imagegen.build.output import CLIENT, MEMBERS, Artifact, Changes, write_arti
 from imagegen.build.snapshot_file import DISC, Snapshot
 from imagegen.cluster.cluster import Cluster, Identity, Member, Restored, hex_id
 from imagegen.documents import guest
-from imagegen.documents.render import NodeDocuments, own_paths, render_node
+from imagegen.documents.guest_files import own_paths
+from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import release_problems
 from imagegen.etcd.variables import check_combination

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from imagegen.base.shipped import export, shipped_directory
-from imagegen.documents.render import ETCD_SERVICE
+from imagegen.documents.guest_files import ETCD_SERVICE
 from imagegen.documents.templates import Templates
 
 #: Who builds; the Packer files and their clean-up know the name.

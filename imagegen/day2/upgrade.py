@@ -18,7 +18,7 @@ from imagegen.build.build import LoadedSpec, Options, etcd_problems
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, NewRelease, write_deliveries
 from imagegen.documents import guest
-from imagegen.documents.render import identity_config, install_config
+from imagegen.documents.firstboot_config import identity_config, install_config
 from imagegen.documents.templates import Templates
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import upgrade_problems

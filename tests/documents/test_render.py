@@ -16,8 +16,10 @@ from imagegen.base.problems import ImagegenError
 from imagegen.cluster.cluster import Cluster, hex_id
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
+from imagegen.documents.firstboot_config import parts_for
+from imagegen.documents.guest_files import own_paths
 from imagegen.documents.program import without_comments
-from imagegen.documents.render import NodeDocuments, own_paths, parts_for, render_node
+from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates
 from imagegen.pki.issue import issue_pki
 from imagegen.pki.model import Credential, MemberCredentials, Pki
