@@ -24,7 +24,7 @@ from imagegen.build.output import CLIENT, MEMBERS, Artifact, Changes, write_arti
 from imagegen.build.snapshot_file import DISC, Snapshot
 from imagegen.cluster.cluster import Cluster, Identity, Member, Restored, hex_id
 from imagegen.documents import guest
-from imagegen.documents.guest_files import own_paths
+from imagegen.documents.landing import clashes, landings
 from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import release_problems
@@ -223,23 +223,17 @@ def load_spec(path: Path, *, now: datetime, passphrase: bytes | None = None) -> 
     # Nothing that these look at depends on who the cluster is, so any identity will do.
     identity = Identity(store_id="", token=spec.token or "token", created=datetime.min)
     cluster = Cluster(spec=spec, identity=identity)
-    problems = (*problems, *_settings_problems(cluster, path), *_extra_problems(cluster, path))
+    problems = (*problems, *_settings_problems(cluster, path), *_landing_problems(cluster, path))
     bundle = bundle_problems(spec, path.parent)
     problems = (*problems, *(replace(p, where=f"{path}: {p.where}") for p in bundle))
     raise_errors(problems)
     return LoadedSpec(path=path, spec=spec, imported=imported, warnings=(*warnings, *problems))
 
 
-def _extra_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
-    """Files of the operator's that would overwrite ours on the member."""
-    ours = own_paths(cluster)
-    for index, file in enumerate(cluster.spec.extra_user_data.get("write_files", ())):
-        if file["path"] in ours:
-            yield Problem(
-                where=f"{path}: extra_user_data.write_files[{index}]",
-                what=f"{file['path']} is ours to write",
-                hint="see etcd.settings, hosts and pki in the spec; or change a template",
-            )
+def _landing_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:
+    """What cannot land on a member as the spec has it: two files at one path, or a hidden one."""
+    for problem in clashes(landings(cluster)):
+        yield replace(problem, where=f"{path}: {problem.where}")
 
 
 def _settings_problems(cluster: Cluster, path: Path) -> Iterator[Problem]:

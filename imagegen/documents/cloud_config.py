@@ -49,7 +49,7 @@ def cloud_config(
             "&& systemctl daemon-reload; exit 0",
         ],
         # What `systemctl enable` would do, without its reload.
-        ["ln", "-sfn", unit, f"/etc/systemd/system/multi-user.target.wants/{name}"],
+        ["ln", "-sfn", unit, guest.wanted(name)],
         # runcmd has no `set -e`, and a failed one is never retried: it starts one
         # unit and does not wait for it.
         ["systemctl", "start", "--no-block", name],

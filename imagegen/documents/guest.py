@@ -11,6 +11,7 @@ STATE_DIRECTORY = "/var/lib/imagegen"
 RESULT = f"{STATE_DIRECTORY}/result.json"
 SNAPSHOT = f"{STATE_DIRECTORY}/snapshot.db"
 GATE = f"{STATE_DIRECTORY}/etcd-may-start"
+HOSTS = "/etc/hosts"
 ETCD_DEFAULTS = "/etc/default/etcd"
 ETCD_UNIT = "/etc/systemd/system/etcd.service"
 ETCD_DROPIN = "/etc/systemd/system/etcd.service.d/10-imagegen.conf"
@@ -21,6 +22,10 @@ ETCD_USER = "etcd"
 ETCD = "/usr/local/bin/etcd"
 #: A directory for each release, and the link `current` to one of them.
 RELEASES = "/opt/etcd"
+#: What a release brings: links like ETCD.
+PROGRAMS = (ETCD, "/usr/local/bin/etcdctl", "/usr/local/bin/etcdutl")
+#: Where first boot tells cloud-init what to look for once the seed is gone.
+DATASOURCES = "/etc/cloud/cloud.cfg.d/99-imagegen.cfg"
 CONSOLE = "/dev/console"
 
 
@@ -46,6 +51,26 @@ def snapshot_label(sha256: str) -> str:
 def bundle_label(digests: Iterable[str]) -> str:
     """The label of a disc that brings a bundle: 16 characters, by what is on it."""
     return f"etcd-{hashlib.sha256(' '.join(sorted(digests)).encode()).hexdigest()[:11]}"
+
+
+def unit_path(name: str) -> str:
+    """Where a unit of that name is put."""
+    return f"/etc/systemd/system/{name}"
+
+
+def wanted(name: str) -> str:
+    """The link that has a unit started at each boot, as `systemctl enable` would make it."""
+    return unit_path(f"multi-user.target.wants/{name}")
+
+
+def apt_source(name: str) -> str:
+    """The file of a package source (sources.list(5), deb822)."""
+    return f"/etc/apt/sources.list.d/{name}.sources"
+
+
+def apt_key(name: str) -> str:
+    """The one key that a package source is trusted for."""
+    return f"/etc/apt/keyrings/{name}.asc"
 
 
 def mount_unit(path: str) -> str:

@@ -7,10 +7,12 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from imagegen.base.problems import raise_errors
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from imagegen.documents.firstboot_config import firstboot_config, not_before, parts_for
+from imagegen.documents.landing import clashes, files_of_user_data
 from imagegen.documents.program import without_comments
 from imagegen.documents.readback import compare_rendered, parse_hosts, parse_unit
 from imagegen.documents.templates import Templates
@@ -26,22 +28,6 @@ ETCD_SERVICE = {
     "user": guest.ETCD_USER,
     "settings": guest.ETCD_DEFAULTS,
 }
-
-
-def own_paths(cluster: Cluster) -> frozenset[str]:
-    """Every file on a member that is ours to write, whatever the spec says else."""
-    paths = cluster.credential_paths
-    units = (guest.FIRSTBOOT_UNIT, guest.KEYS_UNIT, guest.ETCD_DROPIN)
-    certificates = (paths.ca, paths.server, paths.peer_ca, paths.peer, cluster.crl_path)
-    keys = (paths.server_key, paths.peer_key)
-    ours = {*units, *certificates, *keys, guest.ETCD_DEFAULTS, "/etc/hosts"}
-    if disk := cluster.spec.data_disk:
-        ours.add(f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}")
-    if cluster.spec.install.release_version:
-        ours.add(guest.ETCD_UNIT)
-    if apt := cluster.spec.install.apt:
-        ours |= {path for source in apt.sources for path in _apt_source(source)}
-    return frozenset(ours | {guest.PROGRAM, guest.CONFIG})
 
 
 def private_keys(cluster: Cluster, credentials: MemberCredentials) -> dict[str, str]:
@@ -64,38 +50,39 @@ def guest_files(
     """The entries of ``write_files``, in their order.
 
     Raises:
-        ImagegenError: a template is broken, or does not say what it must.
+        ImagegenError: a template is broken, or does not say what it must; or two
+            of the files would be at one path.
     """
+    files = list(files_of_user_data(cluster))
+    places = {landing.path: landing for landing in files}
+    if len(places) != len(files):
+        raise_errors(clashes(files))
     paths = cluster.credential_paths
-    certificates = {
+    contents = {
         paths.ca: pki.ca.certificate_pem,
         paths.server: credentials.server.certificate_pem,
         paths.peer_ca: pki.peer_ca.certificate_pem,
         paths.peer: credentials.peer.certificate_pem,
     }
-    files = [_file(path, text, "0644") for path, text in certificates.items()]
     if secrets == "embed":
-        keys = private_keys(cluster, credentials)
-        files += [_file(path, text, "0600") for path, text in keys.items()]
-
+        contents |= private_keys(cluster, credentials)
     if pki.crl_pem:
-        crl = base64.b64encode(crl_der(pki.crl_pem)).decode()
-        files.append(_file(cluster.crl_path, crl, "0644") | {"encoding": "b64"})
+        contents[cluster.crl_path] = base64.b64encode(crl_der(pki.crl_pem)).decode()
 
     settings = cluster.settings(member, pki.peer_common_name, crl=pki.crl_pem is not None)
     text = templates.render("etcd.env.j2", cluster=cluster, member=member, settings=settings)
     compare_rendered("etcd.env.j2", parse_env(text), settings)
-    files.append(_file(guest.ETCD_DEFAULTS, text, "0644"))
+    contents[guest.ETCD_DEFAULTS] = text
 
     if cluster.spec.install.apt:
         for source in cluster.spec.install.apt.sources:
-            files += [_file(path, text, "0644") for path, text in _apt_source(source).items()]
+            contents |= _apt_source(source)
 
     hosts = _hosts(cluster, member)
     text = templates.render("hosts.j2", cluster=cluster, member=member, hosts=hosts)
     lines = {f"{address} {name}": None for address, names in hosts for name in names}
     compare_rendered("hosts.j2", parse_hosts(text), lines)
-    files.append(_file("/etc/hosts", text, "0644"))
+    contents[guest.HOSTS] = text
 
     context = {
         "cluster": cluster,
@@ -109,17 +96,14 @@ def guest_files(
     for name, path, must in _units(cluster, member, secrets):
         text = templates.render(name, **context)
         compare_rendered(name, parse_unit(text), must)
-        files.append(_file(path, text, "0644"))
+        contents[path] = text
     config = firstboot_config(cluster, member, not_before(credentials), secrets)
     commented = templates.text("firstboot.py")
-    program = without_comments(commented, name="firstboot.py", parts=parts_for(config))
-    files.append(_file(guest.PROGRAM, program, "0755"))
-    files.append(_file(guest.CONFIG, json.dumps(config, indent=1) + "\n", "0644"))
-    return files
-
-
-def _file(path: str, content: str, permissions: str) -> dict[str, str]:
-    return {"path": path, "owner": "root:root", "permissions": permissions, "content": content}
+    contents[guest.PROGRAM] = without_comments(
+        commented, name="firstboot.py", parts=parts_for(config)
+    )
+    contents[guest.CONFIG] = json.dumps(config, indent=1) + "\n"
+    return [places[path].entry(text) for path, text in contents.items()]
 
 
 def _apt_source(source: AptSource) -> dict[str, str]:
@@ -127,7 +111,7 @@ def _apt_source(source: AptSource) -> dict[str, str]:
 
     Not cloud-init's `apt.sources`, which needs gnupg in the image.
     """
-    key = f"/etc/apt/keyrings/{source.name}.asc"
+    key = guest.apt_key(source.name)
     fields = {
         "Types": "deb",
         "URIs": source.uri,
@@ -136,7 +120,7 @@ def _apt_source(source: AptSource) -> dict[str, str]:
         "Signed-By": key,
     }
     text = "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
-    return {f"/etc/apt/sources.list.d/{source.name}.sources": text, key: source.key}
+    return {guest.apt_source(source.name): text, key: source.key}
 
 
 def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, str, dict[str, str]]]:
@@ -171,7 +155,7 @@ def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, st
             "Mount/What": f"/dev/disk/by-label/{disk.label}",
             "Mount/Where": disk.mount_point,
         }
-        path = f"/etc/systemd/system/{guest.mount_unit(disk.mount_point)}"
+        path = guest.unit_path(guest.mount_unit(disk.mount_point))
         units.append(("data-disk.mount.j2", path, mount))
     return units
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from imagegen.base.problems import Problem
 from imagegen.cluster.cluster import cluster_id, hex_id, member_id
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
+from imagegen.documents.landing import clashes, made_by_first_boot, mounted_by, written_by
 from imagegen.pki.faults import check_credential
 from imagegen.pki.leaves import Leaf, Role
 from imagegen.pki.model import Credential
@@ -105,19 +105,33 @@ class MemberDocuments:
         """What first boot and etcd would mind; nothing for documents of other tools."""
         yield from self.unreadable
         if self.config:
+            yield from self._landing_problems()
             yield from self._firstboot_problems()
             yield from self._settings_problems()
             yield from self._credential_problems(now)
 
+    def _landing_problems(self) -> Iterator[Problem]:
+        """Two files at one path, or a file that a mount hides."""
+        config = self.config
+        disk, install = config.get("data_disk"), config.get("install")
+        data, wal = (_path_in(config, name) for name in ("data_dir", "wal_dir"))
+        found = (
+            *written_by(self.document),
+            *made_by_first_boot(
+                data_directory=data or "",
+                wal_directory=wal,
+                mount_point=_path_in(disk, "mount_point"),
+                release=isinstance(install, dict) and bool(install.get("version")),
+            ),
+            *mounted_by(self.document),
+        )
+        for problem in clashes(found):
+            yield replace(
+                problem, where=self.where, hint="change the spec, then build with --force"
+            )
+
     def _firstboot_problems(self) -> Iterator[Problem]:
         """What keeps first boot from being run, or etcd from waiting for it."""
-        written = mappings_in(self.document.get("write_files"))
-        paths = Counter(str(file.get("path")) for file in written)
-        for path, count in paths.items():
-            if count > 1:
-                yield error_at(
-                    self.where, f"write_files has {path} {count} times", "the last one wins"
-                )
         wanted = {
             guest.PROGRAM: ("#!",),
             guest.FIRSTBOOT_UNIT: (f"ExecStart={guest.PROGRAM} run",),
@@ -312,6 +326,12 @@ def mapping_in(data: bytes) -> Mapping[str, Any]:
 def mappings_in(value: object) -> list[dict[Any, Any]]:
     """The mappings that a list holds; nothing for a value that is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _path_in(value: object, name: str) -> str | None:
+    """The absolute path that a mapping has under a name, if it has one."""
+    path = value.get(name) if isinstance(value, dict) else None
+    return path if isinstance(path, str) and path.startswith("/") else None
 
 
 def _is_config(config: object) -> bool:

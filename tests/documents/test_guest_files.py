@@ -12,7 +12,6 @@ import yaml
 
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
-from imagegen.documents.guest_files import own_paths
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
 from imagegen.pki.issue import issue_pki
@@ -80,17 +79,6 @@ def test_what_waits_for_the_keys_passes_systemd(tmp_path):
         waited = re.findall("^PathExists=(.*)$", unit, flags=re.M)
         assert waited
         assert all(path.startswith(("/dev/disk/by-label/keys-", "/etc/etcd/")) for path in waited)
-
-
-def test_every_path_of_ours_is_known():
-    """What own_paths lists is what is written: extra_user_data must not overwrite any of it."""
-    for example in RENDERED:
-        cluster, _ = built(example)
-        written = set(files_of(documents(example, secrets="split")))
-        written |= set(files_of(documents(example)))
-        written.add(cluster.crl_path)  # once a client is revoked
-        written -= {f["path"] for f in cluster.spec.extra_user_data.get("write_files", ())}
-        assert own_paths(cluster) == written
 
 
 def test_every_file_belongs_to_root_and_has_a_quoted_mode():

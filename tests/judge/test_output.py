@@ -301,7 +301,23 @@ FAULTS = {
     ),
     "file twice": Fault(
         config(lambda d: d["write_files"].append(last_in("/etc/hosts")(d))),
-        "write_files has /etc/hosts 2 times",
+        r"/etc/hosts would be two files: write_files\[\d+\], and write_files",
+    ),
+    "file below the data disk": Fault(
+        edit("a/user-data", '"data_disk": null', '"data_disk": {"mount_point": "/etc/etcd"}'),
+        "the data disk .*, mounted at /etc/etcd, would hide /etc/etcd/ca.pem, .* and 3 more",
+    ),
+    "file below a mount of cloud-init's": Fault(
+        config(lambda d: d.update(mounts=[["/dev/vdc", "/usr/local"]])),
+        "mounted at /usr/local, would hide /usr/local/lib/imagegen/firstboot",
+    ),
+    "file where a directory is": Fault(
+        config(lambda d: d["write_files"].append({"path": "/etc/etcd", "content": "x"})),
+        r"/etc/etcd would be a file, write_files\[\d+\], and a directory for",
+    ),
+    "file over what first boot makes": Fault(
+        config(lambda d: d["write_files"].append({"path": "/var/lib/imagegen/etcd-may-start"})),
+        "etcd-may-start would be two files: .*, and the mark that lets etcd start",
     ),
     "no start of first boot": Fault(
         config(lambda d: d["runcmd"].pop()), "runcmd does not start imagegen-firstboot.service"

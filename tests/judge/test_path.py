@@ -1,4 +1,4 @@
-"""imagegen.judge.path: of what was built, nothing is said."""
+"""imagegen.judge.path: a spec, an output directory or a seed, each judged as what it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imagegen.base.problems import ImagegenError
 from imagegen.judge.path import check_path
 from tests.conftest import EXAMPLES, NOW
 from tests.judge.tree import SPEC, Tree
@@ -66,3 +67,38 @@ def test_what_upstream_has_fixed_since(install, said, tmp_path):
         (severity, place) for severity, place, _ in said
     ]
     assert all(words in p.what for p, (_, _, words) in zip(problems, said, strict=True))
+
+
+CLASHES = {
+    "two files at one path": (
+        "pki: {files: {server_key: k.pem, peer_key: k.pem}}\n",
+        "pki.files.peer_key",
+        "/etc/etcd/k.pem would be two files",
+    ),
+    "certificates hidden by the data disk": (
+        "data_disk: {device: /dev/vdb}\npki: {directory: /var/lib/etcd/pki}\n",
+        "pki.directory",
+        "mounted at /var/lib/etcd, would hide /var/lib/etcd/pki/ca.pem",
+    ),
+    "a file of the operator's over one of imagegen's": (
+        "extra_user_data: {write_files: [{path: /etc/hosts, content: x}]}\n",
+        "extra_user_data.write_files[0]",
+        "/etc/hosts would be two files",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLASHES)
+def test_a_spec_that_puts_two_things_at_one_path(name: str, tmp_path: Path) -> None:
+    """Neither is it good to check, nor is anything of it built."""
+    text, where, what = CLASHES[name]
+    path = tmp_path / "c.yaml"
+    path.write_text(SPEC + text)
+    [problem] = check_path(path, now=NOW)
+    assert problem.where == f"{path}: {where}"
+    assert what in problem.what
+    with pytest.raises(ImagegenError) as caught:
+        Tree.built(tmp_path, SPEC + text)
+    assert caught.value.problems == (problem,)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "pki").exists()
