@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from imagegen.base.files import PRIVATE, PRIVATE_DIRECTORY, create
 from imagegen.base.problems import ImagegenError, Problem, ProblemsError
 
 
@@ -33,11 +33,11 @@ def export(files: Mapping[str, bytes], directory: Path, *, private: bool = False
         )
     written: list[Path] = []
     try:
-        directory.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+        directory.mkdir(mode=PRIVATE_DIRECTORY if private else 0o777, parents=True, exist_ok=True)
         for target, content in zip(targets, files.values(), strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
-            mode = 0o600 if private else 0o777 if content.startswith(b"#!") else 0o666
-            with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123 - Path.open knows no mode
+            mode = PRIVATE if private else 0o777 if content.startswith(b"#!") else 0o666
+            with create(target, mode=mode) as file:
                 written.append(target)
                 file.write(content)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from imagegen._version import __version__
+from imagegen.base.instants import format_instant
 from imagegen.base.problems import ImagegenError
 from imagegen.build.output import MANIFEST, Artifact
 from imagegen.cluster.cluster import Cluster, Member, hex_id
@@ -61,7 +62,7 @@ def certificate_entry(role: str, credential: Credential) -> dict[str, Any]:
     return {
         "role": role,
         "serial": f"{facts.serial:x}",
-        "not_after": facts.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "not_after": format_instant(facts.not_after),
         "sans": list(facts.sans),
     }
 

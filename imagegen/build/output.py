@@ -8,7 +8,6 @@ visible as files that differ from their manifest and a second run completes it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from imagegen.base.files import (
+    make_private_directory,
+    sync_directory,
+    take_lock,
+    write_new,
+)
 from imagegen.base.problems import ImagegenError, Problem, ProblemsError
 
 MANIFEST = "manifest.json"
@@ -118,7 +123,7 @@ def write_artifacts(
                 _replace(directory, staging, artifacts, changes)
             else:
                 staging.rename(directory)
-            _sync(root)
+            sync_directory(root)
     except OSError as error:
         raise _explained(error, directory) from None
     return changes
@@ -148,7 +153,7 @@ def _staged(root: Path, cluster: str) -> Iterator[Path]:
     staging = root / f".{cluster}.partial"
     try:
         # Held for the seconds of writing only, so waiting is right.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        take_lock(lock)
         shutil.rmtree(staging, ignore_errors=True)
         yield staging
     finally:
@@ -157,19 +162,8 @@ def _staged(root: Path, cluster: str) -> Iterator[Path]:
 
 
 def _write(path: Path, artifact: Artifact) -> None:
-    _make_private(path.parent)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, artifact.mode)
-        file.write(artifact.data)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _make_private(directory: Path) -> None:
-    if not directory.is_dir():
-        _make_private(directory.parent)
-        directory.mkdir(mode=0o700)
+    make_private_directory(path.parent)
+    write_new(path, artifact.data, mode=artifact.mode)
 
 
 def _replace(
@@ -179,9 +173,9 @@ def _replace(
     for artifact in artifacts:
         if str(artifact.path) in different:
             final = directory / artifact.path
-            _make_private(final.parent)
+            make_private_directory(final.parent)
             (staging / artifact.path).replace(final)
-            _sync(final.parent)
+            sync_directory(final.parent)
     for name in changes.removed:
         _remove(directory / name, directory)
 
@@ -193,14 +187,6 @@ def _remove(path: Path, root: Path) -> None:
         if folder == root or any(folder.iterdir()):
             break
         folder.rmdir()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explained(error: OSError, path: Path) -> ImagegenError:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagegen.base.files import create, sync, unfinished
 from imagegen.base.problems import ImagegenError
 from imagegen.media.iso_writer import DISC_LIMIT
 
@@ -95,19 +96,18 @@ def save_snapshot(pieces: Iterable[bytes], path: Path, *, source: str) -> Snapsh
         ImagegenError: the file exists or cannot be written, or what came is not whole.
     """
     check = _Check()
-    new = path.with_name(f".{path.name}.new")
+    new = unfinished(path)
     try:
         if path.exists():
             raise FileExistsError
         new.unlink(missing_ok=True)
         try:
             # For its owner alone: everything the cluster holds is in it.
-            with open(new, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with create(new) as file:
                 for piece in pieces:
                     check.add(piece)
                     file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
             snapshot = check.result(path, source)
             # Not by a rename, which would replace what has come there meanwhile.
             os.link(new, path)

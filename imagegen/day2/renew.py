@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from imagegen.base.instants import format_instant
 from imagegen.base.problems import ImagegenError, Problem, Severity, raise_errors
 from imagegen.build.build import LoadedSpec, Options
 from imagegen.build.manifest import read_manifest
@@ -63,9 +64,9 @@ class Listed:
             "common_name": self.common_name,
             "serial": f"{self.serial:x}",
             "issuer": self.issuer,
-            "not_after": f"{self.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            "not_after": format_instant(self.not_after),
             "days_left": self.days_left,
-            "revoked": f"{self.revoked:%Y-%m-%dT%H:%M:%SZ}" if self.revoked else None,
+            "revoked": format_instant(self.revoked) if self.revoked else None,
             "in_output": self.in_output,
         }
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from socket import create_connection
 from urllib.parse import urlsplit
 
+from imagegen.base.files import create
 from imagegen.base.problems import ImagegenError, Problem, raise_errors
 from imagegen.build.build import LoadedSpec, Options
 from imagegen.cluster.cluster import Cluster, Member
@@ -300,8 +301,8 @@ def _probe(base: Path, pki: Pki, authority: CertificateAuthority, options: Optio
     base.mkdir(mode=0o700)
     files = {"ca.pem": trusted, "certificate.pem": certificate, "key.pem": key_pem(key)}
     for file, text in files.items():
-        (base / file).touch(mode=0o600)
-        (base / file).write_text(text, encoding="ascii")
+        with create(base / file) as new:
+            new.write(text.encode("ascii"))
     return Caller(ca=base / "ca.pem", certificate=base / "certificate.pem", key=base / "key.pem")
 
 

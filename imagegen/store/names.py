@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imagegen.base.files import unfinished
 from imagegen.pki.leaves import Role
 from imagegen.pki.model import ONE_CA
 from imagegen.pki.pem import certificate_file
@@ -21,7 +22,7 @@ GENERATIONS = "generations"
 LOCK = ".lock"
 #: Being written; whatever is found here was interrupted and never current.
 UNFINISHED = ".unfinished"
-NEW_RECORD = f".{RECORD}.new"
+NEW_RECORD = unfinished(Path(RECORD)).name
 
 
 def member_pair(member: str, role: Role) -> str:

@@ -24,16 +24,15 @@ damages one file must not reach its backup. ``cp -a`` and ``tar`` copy all.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from imagegen.base.files import replace_file, sync_directory, take_lock, write_new
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.pki.leaves import DEFAULT_CLIENT, Role
 from imagegen.pki.model import (
@@ -99,28 +98,18 @@ class Store:
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with _explained(self.path):
-                self._acquire(lock, time.monotonic() + wait)
+                if not take_lock(lock, wait=wait):
+                    raise ImagegenError(
+                        "another imagegen is working on this store",
+                        where=str(self.path),
+                        hint="wait until it is done, then run this again",
+                    )
                 self._prepare()
             self._held = True
             yield
         finally:
             self._held = False
             os.close(lock)
-
-    def _acquire(self, lock: int, deadline: float) -> None:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise ImagegenError(
-                        "another imagegen is working on this store",
-                        where=str(self.path),
-                        hint="wait until it is done, then run this again",
-                    ) from None
-                time.sleep(0.05)
-            else:
-                return
 
     def _prepare(self) -> None:
         """Sweep what an interrupted run left, and point an empty store at its first generation.
@@ -304,13 +293,7 @@ class Store:
             longer = record.after(event)
             if longer == record:
                 return
-            new = base / NEW_RECORD
-            with open(new, "w", encoding="ascii", opener=_private) as file:
-                file.write(longer.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            new.rename(base / RECORD)
-            _fsync(base)
+            replace_file(base / RECORD, longer.to_json().encode("ascii"))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -334,15 +317,15 @@ class Store:
         _write_tree(generations / UNFINISHED, files)
         for path in (generations / UNFINISHED).iterdir():
             self._link(path.name)
-        _fsync(self.path)
-        _fsync(self.path.parent)
+        sync_directory(self.path)
+        sync_directory(self.path.parent)
         (generations / UNFINISHED).rename(generations / str(number))
-        _fsync(generations)
+        sync_directory(generations)
         target = Path(GENERATIONS, str(number))
         if (self.path / CURRENT).readlink() != target:
             (self.path / UNFINISHED).symlink_to(target)
             (self.path / UNFINISHED).rename(self.path / CURRENT)
-            _fsync(self.path)
+            sync_directory(self.path)
         for path in self.path.iterdir():
             if path.is_symlink() and not path.exists():
                 path.unlink()  # of a file that only older generations have
@@ -469,21 +452,6 @@ def _write_tree(top: Path, files: Mapping[str, str]) -> None:
     for directory in sorted(directories):
         directory.mkdir(mode=0o700)
     for name, text in files.items():
-        with open(top / name, "x", encoding="ascii", opener=_private) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(top / name, text.encode("ascii"))
     for directory in sorted(directories, reverse=True):
-        _fsync(directory)
-
-
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)
-
-
-def _fsync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(directory)
