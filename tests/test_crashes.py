@@ -21,10 +21,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from imagegen.base.problems import ImagegenError
-from imagegen.build.build import LoadedSpec, Options, build_cluster, load_spec
+from imagegen.build.build import build_cluster
+from imagegen.build.load import LoadedSpec, load_spec
+from imagegen.build.options import Options
 from imagegen.day2 import renew as renewal
 from imagegen.day2 import revoke as revocation
-from imagegen.day2.rotate_ca import rotate
+from imagegen.day2.rotate_ca import rotate_ca
 from imagegen.judge.path import check_path
 from imagegen.pki.faults import check_authority, check_credential
 from imagegen.pki.leaves import Leaf, Role
@@ -112,7 +114,7 @@ def _rotate(place: Place, *steps: int) -> None:
         rotation = stored.pki.rotation
         if step < 4 or rotation is not None:
             go_on = rotation is not None and rotation.step < step
-            rotate(_loaded(place), place.options, None, go_on=go_on, offline=True)
+            rotate_ca(_loaded(place), place.options, None, go_on=go_on, offline=True)
 
 
 def _seen(revision: int) -> Seen:

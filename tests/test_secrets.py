@@ -296,8 +296,8 @@ imagegen.cli.entry.main()
 #: Functions that are handed keys, and commands that call them.
 HANDED_KEYS = {
     "imagegen.store.store:Store.save": "build embed.yaml --force",
-    "imagegen.build.build:prepare_from": "build embed.yaml --force",
-    "imagegen.build.build:render_node": "build embed.yaml --force",
+    "imagegen.build.prepare:prepare_from": "build embed.yaml --force",
+    "imagegen.build.package:render_node": "build embed.yaml --force",
     "imagegen.build.build:write_artifacts": "build embed.yaml --new-cluster --force",
     "imagegen.build.build:build_manifest": "build split.yaml --force",
     "imagegen.pki.issue:Signer": "build changed.yaml --new-cluster --force",

@@ -11,8 +11,9 @@ from typing import Any, cast
 from imagegen._version import __version__
 from imagegen.base.instants import format_instant
 from imagegen.base.problems import ImagegenError
-from imagegen.build.output import MANIFEST, Artifact
+from imagegen.build.output import Artifact
 from imagegen.cluster.cluster import Cluster, Member, hex_id
+from imagegen.documents.names import MANIFEST
 from imagegen.pki.model import Credential, Pki
 from imagegen.pki.pem import describe
 

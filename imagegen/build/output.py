@@ -22,12 +22,7 @@ from imagegen.base.files import (
     write_new,
 )
 from imagegen.base.problems import ImagegenError, Problem, ProblemsError
-
-MANIFEST = "manifest.json"
-MEMBERS = "members"
-CLIENT = "client"
-#: Scripts for running members: of later commands, not of a build.
-ROLLOUTS = ("renew", "revoke", "rotate-ca", "upgrade")
+from imagegen.documents.names import MANIFEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

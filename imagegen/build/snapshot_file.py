@@ -20,7 +20,6 @@ from imagegen.media.iso_writer import DISC_LIMIT
 #: Bytes of the hash at the end.
 TRAILER = hashlib.sha256().digest_size
 PAGE = 512
-DISC = "snapshot.iso"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ def read_snapshot(path: Path) -> Snapshot:
     return check.result(path, str(path))
 
 
-def save_snapshot(pieces: Iterable[bytes], path: Path, *, source: str) -> Snapshot:
+def write_snapshot(pieces: Iterable[bytes], path: Path, *, source: str) -> Snapshot:
     """Write what a member sends; the file has its name only once it is whole and on the disk.
 
     ``source`` names the member in messages.

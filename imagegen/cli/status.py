@@ -5,13 +5,15 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagegen.base.problems import ImagegenError
-from imagegen.cli.shared import PkiOption, SpecArgument, parse_duration, say_problems
+from imagegen.cli.inputs import parse_duration
+from imagegen.cli.messages import say_problems
+from imagegen.cli.options import PKI, JsonOption, PkiOption, SpecArgument
+from imagegen.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,8 +34,8 @@ def status(
         str | None,
         typer.Option(metavar="DURATION", help="Ask until healthy, at most 90s, 5m or 1h."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    pki: PkiOption = Path("pki"),
+    as_json: JsonOption = False,
+    pki: PkiOption = PKI,
 ) -> None:
     """Ask every member how it is, and name what is wrong. Exit status 0: healthy, 1: not.
 
@@ -47,7 +49,7 @@ def status(
     Highest revision, raft index and members are kept in the store's
     cluster.json, to be compared with next time.
     """
-    from imagegen.build.build import read_text
+    from imagegen.build.load import read_text
     from imagegen.live.findings import remember
     from imagegen.live.look import Subject
     from imagegen.spec.read import parse_spec
@@ -75,10 +77,9 @@ def _now() -> datetime:
 
 
 def _look(subject: "Subject") -> "Report":
-    from imagegen.live.findings import judge
-    from imagegen.live.look import look
+    from imagegen.day2.status import status_of
 
-    return judge(subject, look(subject, clock=_now), at=_now())
+    return status_of(subject, clock=_now)
 
 
 def _wait(subject: "Subject", seconds: float) -> "Report":
@@ -125,10 +126,7 @@ def _show(report: "Report") -> None:
 
         Console().print(_table(report))
     else:
-        rows = [COLUMNS, *table(report)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            print("  ".join(map(str.ljust, row, widths)).rstrip())
+        print_table(COLUMNS, table(report))
     quorum, cluster = report.quorum, report.subject.cluster
     verdict = "healthy" if report.healthy else "not healthy"
     print(

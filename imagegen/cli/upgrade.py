@@ -1,19 +1,22 @@
 """``imagegen upgrade``: another release for a running cluster."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from imagegen.cli.shared import (
+from imagegen.cli.inputs import parse_now
+from imagegen.cli.messages import DRY_RUN, say_problems
+from imagegen.cli.options import (
+    OUT,
+    PKI,
+    DirectoryOption,
+    DryRunOption,
     NowOption,
+    OutputOption,
     PkiOption,
     SpecArgument,
     TemplatesOption,
-    parse_now,
-    say_problems,
 )
+from imagegen.documents.names import BUNDLE_DISC
 
 if TYPE_CHECKING:
     from imagegen.day2.upgrade import Upgrade
@@ -21,16 +24,10 @@ if TYPE_CHECKING:
 
 def upgrade(
     spec: SpecArgument,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
-    directory: Annotated[
-        Path | None, typer.Option("--directory", help="Where the members' scripts go.")
-    ] = None,
-    pki: PkiOption = Path("pki"),
-    output: Annotated[Path, typer.Option("-o", "--output", help="Root of the artifacts.")] = Path(
-        "out"
-    ),
+    dry_run: DryRunOption = False,
+    directory: DirectoryOption = None,
+    pki: PkiOption = PKI,
+    output: OutputOption = OUT,
     templates: TemplatesOption = None,
     now: NowOption = None,
 ) -> None:
@@ -38,14 +35,15 @@ def upgrade(
 
     First the members are asked what they run, for not every release may follow on it.
     """
-    from imagegen.build.build import Options, load_specs
+    from imagegen.build.load import load_specs
+    from imagegen.build.options import Options
     from imagegen.day2.upgrade import upgrade as write_upgrade
 
     options = Options(now=parse_now(now), pki=pki, output=output, templates=templates)
     [loaded] = load_specs([spec], options)
     plan = write_upgrade(loaded, options, directory=directory, announce=_print, dry_run=dry_run)
     if dry_run:
-        print("nothing is done: --dry-run")
+        print(DRY_RUN)
         return
     print(f"{plan.directory}: written")
     _print_how_to_apply(plan)
@@ -63,7 +61,7 @@ def _print(plan: "Upgrade") -> None:
 def _print_how_to_apply(plan: "Upgrade") -> None:
     disc = ""
     if plan.cluster.spec.install.mode == "bundle":
-        disc = "\n     First attach its new seed, or bundle.iso: imagegen build --force."
+        disc = f"\n     First attach its new seed, or {BUNDLE_DISC}: imagegen build --force."
     print(f"""
 Next:
   1. Save the cluster: imagegen snapshot save SPEC FILE

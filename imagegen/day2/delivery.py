@@ -16,11 +16,10 @@ from imagegen._version import __version__
 from imagegen.build.output import Artifact, Changes, write_artifacts
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.documents import guest
+from imagegen.documents.names import SCRIPT
 from imagegen.documents.templates import Templates
 from imagegen.pki.model import CertificateAuthority, Credential, Pki
 from imagegen.pki.pem import certificates_in, certificates_pem, crl_der
-
-SCRIPT = "apply.sh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

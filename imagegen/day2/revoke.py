@@ -17,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagegen.base.problems import Problem, Severity, raise_errors
-from imagegen.build.build import LoadedSpec, Options
+from imagegen.build.load import LoadedSpec
+from imagegen.build.options import Options
 from imagegen.cluster.cluster import Cluster
+from imagegen.day2.certificates import clients_of
 from imagegen.day2.delivery import Delivery, revocation_list, write_deliveries
-from imagegen.day2.renew import clients_of
+from imagegen.documents.names import REVOKE
 from imagegen.documents.templates import Templates
 from imagegen.etcd.advisories import CRL_IGNORED, first_with
 from imagegen.pki.model import Pki
@@ -30,7 +32,6 @@ from imagegen.spec.model import Spec
 from imagegen.store.identity import identity_for
 from imagegen.store.store import Store, Stored
 
-FOLDER = "revoke"
 SETTING = "ETCD_CLIENT_CRL_FILE"
 
 
@@ -134,7 +135,7 @@ def _revoked(
         added=added,
         length=len(revoked_in(pki.crl_pem)),
         warnings=(*loaded.warnings, *stored.warnings, *_without_effect(spec)),
-        directory=options.output / cluster.name / FOLDER,
+        directory=options.output / cluster.name / REVOKE,
     )
 
 

@@ -23,10 +23,12 @@ from urllib.parse import urlsplit
 
 from imagegen.base.files import create
 from imagegen.base.problems import ImagegenError, Problem, raise_errors
-from imagegen.build.build import LoadedSpec, Options
+from imagegen.build.load import LoadedSpec
+from imagegen.build.options import Options
 from imagegen.cluster.cluster import Cluster, Member
+from imagegen.day2.certificates import faults
 from imagegen.day2.delivery import Delivery, pairs_of, trusted_cas, write_deliveries
-from imagegen.day2.renew import faults
+from imagegen.documents.names import ROTATE_CA
 from imagegen.documents.templates import Templates
 from imagegen.live.client import Caller, RefusedError, UnreachableError, caller_of
 from imagegen.pki.issue import issue_pki
@@ -44,7 +46,6 @@ from imagegen.pki.sign import Signer, new_authority, sign_crl
 from imagegen.store.identity import identity_for
 from imagegen.store.store import Store
 
-FOLDER = "rotate-ca"
 STEPS = {
     1: "trust the old and the new CA",
     2: "certificates of the new CA",
@@ -71,7 +72,7 @@ class Rotating:
     directory: Path
 
 
-def rotate(
+def rotate_ca(
     loaded: LoadedSpec,
     options: Options,
     name: str | None,
@@ -115,7 +116,7 @@ def rotate(
             order=(*names, leader) if leader else tuple(names),
             leader=leader,
             warnings=(*loaded.warnings, *stored.warnings),
-            directory=directory or options.output / cluster.name / FOLDER,
+            directory=directory or options.output / cluster.name / ROTATE_CA,
         )
         announce(plan)
         if dry_run:

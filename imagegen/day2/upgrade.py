@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagegen.base.problems import ImagegenError, Problem, raise_errors
-from imagegen.build.build import LoadedSpec, Options, etcd_problems
+from imagegen.build.load import LoadedSpec, etcd_problems
+from imagegen.build.options import Options
 from imagegen.cluster.cluster import Cluster, Member
 from imagegen.day2.delivery import Delivery, NewRelease, write_deliveries
 from imagegen.documents import guest
 from imagegen.documents.firstboot_config import identity_config, install_config
+from imagegen.documents.names import UPGRADE
 from imagegen.documents.templates import Templates
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import upgrade_problems
@@ -26,8 +28,6 @@ from imagegen.live.client import Caller, caller_of
 from imagegen.spec.model import Install
 from imagegen.store.identity import identity_for
 from imagegen.store.store import Store
-
-FOLDER = "upgrade"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def upgrade(
         order=tuple(sorted(names, key=lambda name: (name == leader, names.index(name)))),
         leader=leader,
         warnings=(*loaded.warnings, *stored.warnings, *etcd_problems(loaded, options.now)),
-        directory=directory or options.output / cluster.name / FOLDER,
+        directory=directory or options.output / cluster.name / UPGRADE,
     )
     announce(plan)
     if not dry_run:
@@ -127,7 +127,7 @@ def _delivery(cluster: Cluster, member: Member, version: str) -> Delivery:
 
 def upgrade_config(cluster: Cluster, member: Member, install: Install) -> dict[str, object]:
     """What the first-boot program fetches a release by; its report goes nowhere of its own."""
-    folder = f"{guest.STATE_DIRECTORY}/{FOLDER}"
+    folder = f"{guest.STATE_DIRECTORY}/{UPGRADE}"
     return {
         **identity_config(cluster, member),
         "install": install_config(install),

@@ -18,6 +18,7 @@ from imagegen.cluster.cluster import Cluster, Member
 from imagegen.documents import guest
 from imagegen.documents.cloud_config import cloud_config, merged
 from imagegen.documents.guest_files import private_keys
+from imagegen.documents.names import member_folder
 from imagegen.documents.netconfig import network_config
 from imagegen.documents.readback import compare_rendered, load_rendered
 from imagegen.documents.templates import Templates
@@ -49,7 +50,7 @@ class NodeDocuments:
     @property
     def folder(self) -> str:
         """Where the member's files are, below the cluster's directory."""
-        return f"members/{self.member.name}"
+        return member_folder(self.member.name)
 
     def files(self) -> dict[str, bytes]:
         """The documents under the names NoCloud looks for."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.build.manifest import HINT, files_in, read_manifest
-from imagegen.build.output import CLIENT, MANIFEST, MEMBERS, ROLLOUTS
 from imagegen.documents import guest
+from imagegen.documents.names import CLIENT, MANIFEST, MEMBERS, ROLLOUTS
 from imagegen.judge.member import (
     FORCE,
     MemberDocuments,

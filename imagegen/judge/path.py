@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from imagegen.base.problems import ImagegenError, Problem
-from imagegen.build.build import etcd_problems, load_spec
+from imagegen.build.load import etcd_problems, load_spec
 from imagegen.judge.member import MemberDocuments
 from imagegen.judge.output import check_output
 from imagegen.judge.seed.image import read_image

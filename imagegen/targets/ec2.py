@@ -27,6 +27,7 @@ from typing import Any
 from imagegen.documents.netconfig import addresses_by_nic
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.words import Address
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
@@ -93,7 +94,7 @@ def run_instance(documents: NodeDocuments) -> str:
                 f' \\\n    "DeviceIndex={index},SubnetId=${subnets[index]},'
                 f'Groups=$SECURITY_GROUP_ID{_assigned(addresses)}"'
             )
-    split = documents.secrets == "split"
+    split = documents.secrets == Secrets.SPLIT
     return f"""#!/usr/bin/env bash
 # Starts the instance of {name}; further options of `aws ec2 run-instances`, such as
 # --key-name, may be given as arguments.

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from imagegen.documents.names import SEED
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
 from imagegen.media.nocloud import build_seed
@@ -94,7 +95,7 @@ def package_seed(documents: NodeDocuments, options: Options, *, name: str) -> Pa
     seed = build_seed(
         documents.files(), bundle=documents.bundle, when=documents.cluster.identity.created
     )
-    return Payload(files={f"{documents.folder}/{name}/seed.iso": seed})
+    return Payload(files={f"{documents.folder}/{name}/{SEED}": seed})
 
 
 def _oci_metadata(documents: NodeDocuments, data: bytes) -> dict[str, bytes]:  # noqa: ARG001

@@ -30,6 +30,7 @@ import yaml
 from imagegen.cluster.hardware import macs
 from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_block, yaml_text
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Options, Payload, Target
 
@@ -62,7 +63,7 @@ def launch(documents: NodeDocuments) -> str:
 
 def _lines(documents: NodeDocuments) -> Iterator[str]:
     name = documents.member.name
-    split = documents.secrets == "split"
+    split = documents.secrets == Secrets.SPLIT
     cards = macs(documents.member)
     devices = [f"eth{index},hwaddr={mac}" for index, mac in enumerate(cards) if mac]
     yield from (

@@ -40,6 +40,7 @@ from imagegen.cluster.hardware import data_disk_serial, macs
 from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_block
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Limit, Options, Payload, Target
 
@@ -56,7 +57,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     ]
     folder = f"{documents.folder}/kubevirt"
     files = {f"{folder}/vm.yaml": "---\n".join([_needs(documents), *map(_dump, manifests)])}
-    if documents.secrets == "split":
+    if documents.secrets == Secrets.SPLIT:
         keys = {key: text.encode() for key, text in documents.keys.items()}
         files[f"{folder}/keys.yaml"] = _dump(secret(documents, f"{name}-keys", keys))
     return Payload(
@@ -132,7 +133,7 @@ def _volumes(
     if with_network:
         seed["networkDataSecretRef"] = {"name": f"{name}-seed"}
     yield "seed", ({"cloudInitNoCloud": seed}, {})
-    if documents.secrets == "split":
+    if documents.secrets == Secrets.SPLIT:
         label = guest.keys_label(documents.member.instance_id)
         yield "keys", ({"secret": {"secretName": f"{name}-keys", "volumeLabel": label}}, {})
     serial = data_disk_serial(documents.cluster)
@@ -177,7 +178,7 @@ def _needs(documents: NodeDocuments) -> str:
     if documents.cluster.spec.data_disk:
         needs.append(f"DataVolume or PersistentVolumeClaim {name}-data, blank")
     needs += [f"NetworkAttachmentDefinition {_network(documents, index)}" for index in range(nics)]
-    if documents.secrets == "split":
+    if documents.secrets == Secrets.SPLIT:
         needs.append(f"Secret {name}-keys: keys.yaml beside this file")
     return "".join(f"{line}\n" for line in ("# Waits for:", *(f"#   {need}" for need in needs)))
 

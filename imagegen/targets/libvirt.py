@@ -17,8 +17,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from imagegen.cluster.hardware import data_disk_serial, made_macs
+from imagegen.documents.names import SEED
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.nocloud import build_seed
+from imagegen.spec.secrets import Secrets
 from imagegen.targets.payload import Options, Payload, Target
 
 _UPLOAD = r"""
@@ -118,7 +120,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
         "upload.sh": (prelude + volumes + _UPLOAD).encode(),
         "virt-install.sh": (prelude + volumes + machine + macs + _INSTALL).encode(),
         "domain.xml": _domain(documents.member.name, cards, facts),
-        "seed.iso": build_seed(documents.files(), bundle=documents.bundle, when=when),
+        SEED: build_seed(documents.files(), bundle=documents.bundle, when=when),
     }
     folder = f"{documents.folder}/libvirt"
     return Payload(files={f"{folder}/{name}": data for name, data in files.items()})
@@ -135,7 +137,7 @@ def _facts(documents: NodeDocuments) -> dict[str, str]:
         "root": f"{prefix}.qcow2",
         "data": "" if serial is None else f"{prefix}.data.qcow2",
         "seed": f"{prefix}.seed.iso",
-        "keys": f"{prefix}.keys.iso" if documents.secrets == "split" else "",
+        "keys": f"{prefix}.keys.iso" if documents.secrets == Secrets.SPLIT else "",
         "serial": serial or "",
     }
 

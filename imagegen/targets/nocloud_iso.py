@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagegen.documents.names import SEED
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.nocloud import build_seed
 from imagegen.targets.payload import Options, Payload, Target
@@ -12,7 +13,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     seed = build_seed(
         documents.files(), bundle=documents.bundle, when=documents.cluster.identity.created
     )
-    return Payload(files={f"{documents.folder}/seed.iso": seed})
+    return Payload(files={f"{documents.folder}/{SEED}": seed})
 
 
 TARGETS = (

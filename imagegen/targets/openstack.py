@@ -21,6 +21,7 @@ from imagegen.documents import guest
 from imagegen.documents.netconfig import addresses_by_nic
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.secrets import Secrets
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
 LIMIT = Limit(bytes=65_535, of="user-data in base64")
@@ -55,7 +56,7 @@ def create_server(documents: NodeDocuments) -> str:
         ports += f'port_{index}=$(port {quote(f"{name}-{index}")} "${networks[index]}"{fixed})\n'
         options += f'  --port "$port_{index}" \\\n'
     keys, after = "", ""
-    if documents.secrets == "split":
+    if documents.secrets == Secrets.SPLIT:
         label = guest.keys_label(documents.member.instance_id)
         keys = f"""
 # The member's private keys: an image that only this project sees, and a volume of it.

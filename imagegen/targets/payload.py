@@ -19,6 +19,7 @@ from imagegen.documents.render import NodeDocuments
 from imagegen.documents.templates import yaml_scalar
 from imagegen.media.encodings import Encoding
 from imagegen.spec.model import Spec
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER
 
 #: Nearer than this to a limit is worth a warning.
@@ -92,9 +93,9 @@ class Target:
     carries_bundle: bool = False
 
     @property
-    def secrets(self) -> str:
+    def secrets(self) -> Secrets:
         """How private keys travel unless the operator says otherwise."""
-        return "embed" if self.readers is Readers.ROOT else "split"
+        return Secrets.EMBED if self.readers is Readers.ROOT else Secrets.SPLIT
 
     def to_json(self) -> dict[str, object]:
         """Its facts, for programs."""
@@ -188,13 +189,13 @@ def remedies(
     """What would make the payload smaller, as far as it applies, and how small."""
     spec = documents.cluster.spec
     other = replace(spec, pki=replace(spec.pki, algorithm=SMALL_KEYS))
-    ways = []
-    if documents.secrets == "embed":
-        ways.append(("--secrets split", "split", spec))
+    ways: list[tuple[str, str, Spec]] = []
+    if documents.secrets == Secrets.EMBED:
+        ways.append(("--secrets split", Secrets.SPLIT, spec))
     if spec.pki.algorithm.startswith("rsa") and not spec.pki.imports:
         ways.append((f"pki.algorithm {SMALL_KEYS} in a new cluster", documents.secrets, other))
-        if documents.secrets == "embed":
-            ways.append(("both", "split", other))
+        if documents.secrets == Secrets.EMBED:
+            ways.append(("both", Secrets.SPLIT, other))
     if spec.extra_user_data:
         ways.append(("no extra_user_data", documents.secrets, replace(spec, extra_user_data={})))
     for what, secrets, changed in ways:

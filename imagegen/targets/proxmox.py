@@ -20,6 +20,7 @@ import shlex
 
 from imagegen.cluster.hardware import data_disk_serial, made_macs
 from imagegen.documents.render import NodeDocuments
+from imagegen.spec.secrets import Secrets
 from imagegen.targets.payload import Limit, Options, Payload, Target
 
 _SCRIPT = r"""
@@ -89,7 +90,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
         "name": shlex.quote(member.name),
         "prefix": shlex.quote(prefix),
         "macs": f"({shlex.join(made_macs(documents.cluster, member))})",
-        "split": "yes" if documents.secrets == "split" else "no",
+        "split": "yes" if documents.secrets == Secrets.SPLIT else "no",
         "data": "no" if serial is None else "yes",
         "serial": shlex.quote(serial or ""),
     }

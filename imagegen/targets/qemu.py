@@ -14,8 +14,10 @@ import shlex
 
 from imagegen.cluster.cluster import Cluster
 from imagegen.cluster.hardware import data_disk_serial, made_macs
+from imagegen.documents.names import SEED
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.nocloud import build_seed
+from imagegen.spec.secrets import Secrets
 from imagegen.targets.payload import Options, Payload, Target
 
 _SCRIPT = r"""
@@ -120,7 +122,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
         "cluster": shlex.quote(cluster.name),
         "macs": f"({shlex.join(cards)})",
         "segments": f"({shlex.join(_segments(cluster, len(cards)))})",
-        "split": "yes" if documents.secrets == "split" else "no",
+        "split": "yes" if documents.secrets == Secrets.SPLIT else "no",
         "data": "no" if serial is None else "yes",
         "serial": shlex.quote(serial or ""),
     }
@@ -128,7 +130,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     script += "".join(f"{key}={value}\n" for key, value in facts.items()) + _SCRIPT
     folder = f"{documents.folder}/qemu"
     seed = build_seed(documents.files(), bundle=documents.bundle, when=cluster.identity.created)
-    return Payload(files={f"{folder}/run.sh": script.encode(), f"{folder}/seed.iso": seed})
+    return Payload(files={f"{folder}/run.sh": script.encode(), f"{folder}/{SEED}": seed})
 
 
 def _segments(cluster: Cluster, count: int) -> list[str]:

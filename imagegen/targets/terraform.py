@@ -100,8 +100,10 @@ import re
 
 import yaml
 
+from imagegen.documents.names import KEYS_DISC
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Options, Payload, Readers, Target
 
@@ -120,8 +122,8 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
         "network_config": network if yaml.load(network, Loader=LOADER) else None,  # noqa: S506  # a safe loader
     }
     value = {key: text and literal(text) for key, text in texts.items()}
-    split = documents.secrets == "split"
-    value["keys_iso"] = f"${{path.module}}/../{documents.folder}/keys.iso" if split else None
+    split = documents.secrets == Secrets.SPLIT
+    value["keys_iso"] = f"${{path.module}}/../{documents.folder}/{KEYS_DISC}" if split else None
     output = {
         "description": f"What {name} boots with.",
         "sensitive": True,

@@ -28,6 +28,7 @@ import yaml
 from imagegen.cluster.hardware import macs
 from imagegen.documents.render import NodeDocuments
 from imagegen.media.encodings import Encoding, encoded
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER
 from imagegen.targets.payload import Limit, Options, Payload, Readers, Target
 
@@ -82,7 +83,7 @@ def package(documents: NodeDocuments, options: Options) -> Payload:  # noqa: ARG
     facts = {
         "prefix": shlex.quote(f"{documents.cluster.name}.{member.name}"),
         "macs": f"({shlex.join(mac for mac in macs(member) if mac)})",
-        "split": "yes" if documents.secrets == "split" else "no",
+        "split": "yes" if documents.secrets == Secrets.SPLIT else "no",
     }
     script = "#!/usr/bin/env bash\nset -euo pipefail\n"
     script += "".join(f"{key}={value}\n" for key, value in facts.items()) + _SCRIPT

@@ -24,7 +24,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from imagegen.build.build import Options, load_spec, prepare_from
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options
+from imagegen.build.prepare import prepare_from
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates
 from imagegen.media import nocloud as seed

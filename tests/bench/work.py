@@ -4,7 +4,9 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagegen.build.build import Options, load_spec, prepare_from
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options
+from imagegen.build.prepare import prepare_from
 from imagegen.cluster.cluster import Cluster
 from imagegen.documents.render import render_node
 from imagegen.documents.templates import Templates

@@ -15,11 +15,14 @@ import pytest
 import yaml
 
 from imagegen.base.problems import ImagegenError
-from imagegen.build.build import BUNDLE_DISC, Options, build_cluster, load_spec
+from imagegen.build.build import build_cluster
 from imagegen.build.bundle import install_section, pin
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options
 from imagegen.day2.delivery import Delivery, NewRelease, write_deliveries
 from imagegen.day2.upgrade import upgrade, upgrade_config
 from imagegen.documents import guest
+from imagegen.documents.names import BUNDLE_DISC
 from imagegen.documents.templates import Templates
 from imagegen.judge.path import check_path
 from imagegen.media.iso_reader import read_seed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imagegen.base.problems import ImagegenError
-from imagegen.build.snapshot_file import read_snapshot, save_snapshot
+from imagegen.build.snapshot_file import read_snapshot, write_snapshot
 from tests.cli.test_cli import Run
 from tests.conftest import EXAMPLES
 
@@ -27,7 +27,7 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
 def test_saved_whole_in_pieces_of_any_size(size: int, tmp_path: Path) -> None:
     """What was saved reads back, and is its owner's alone."""
     file = tmp_path / "db"
-    saved = save_snapshot(pieces(WHOLE, size), file, source="a")
+    saved = write_snapshot(pieces(WHOLE, size), file, source="a")
     assert saved == read_snapshot(file)
     assert (saved.size, saved.sha256) == (len(WHOLE), hashlib.sha256(WHOLE).hexdigest())
     assert file.read_bytes() == WHOLE
@@ -49,7 +49,7 @@ def test_what_is_not_whole_is_not_believed(case: str, tmp_path: Path) -> None:
     """Neither as a file nor as it is sent, and nothing of it is left."""
     data, problem = DAMAGED[case]
     with pytest.raises(ImagegenError, match=problem):
-        save_snapshot(pieces(data, 100), tmp_path / "db", source="a")
+        write_snapshot(pieces(data, 100), tmp_path / "db", source="a")
     assert not list(tmp_path.iterdir())
     (tmp_path / "db").write_bytes(data)
     with pytest.raises(ImagegenError, match=problem):
@@ -59,7 +59,7 @@ def test_what_is_not_whole_is_not_believed(case: str, tmp_path: Path) -> None:
 def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "db").write_text("of yesterday")
     with pytest.raises(ImagegenError, match="already exists"):
-        save_snapshot(pieces(WHOLE, 100), tmp_path / "db", source="a")
+        write_snapshot(pieces(WHOLE, 100), tmp_path / "db", source="a")
     assert (tmp_path / "db").read_text() == "of yesterday"
 
 
@@ -71,7 +71,7 @@ def test_a_member_that_breaks_off(tmp_path: Path) -> None:
         raise ImagegenError("reset")
 
     with pytest.raises(ImagegenError, match="reset"):
-        save_snapshot(broken(), tmp_path / "db", source="a")
+        write_snapshot(broken(), tmp_path / "db", source="a")
     assert not list(tmp_path.iterdir())
 
 

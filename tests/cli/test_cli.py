@@ -374,7 +374,7 @@ def test_a_fleet_streams_and_lists_what_failed(here):
 def test_progress_is_for_terminals_and_leaves_nothing_behind(here):
     """After a second it says how many are done; the last line on the terminal is empty."""
     program = (
-        "import time; from imagegen.cli.shared import with_progress\n"
+        "import time; from imagegen.cli.messages import with_progress\n"
         "for n in with_progress(range(4), 4, 'clusters'): time.sleep(0.6)"
     )
     ours, theirs = pty.openpty()

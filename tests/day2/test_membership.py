@@ -8,17 +8,17 @@ import pytest
 
 from imagegen.base.problems import ImagegenError, ProblemsError
 from imagegen.cluster.cluster import Cluster, RecordedMember, instance_id
-from imagegen.day2.membership import (
+from imagegen.day2.member.changes import (
     Act,
     Step,
     Subject,
-    View,
     initial_members,
     plan_add,
     plan_remove,
     plan_replace,
     version_problems,
 )
+from imagegen.day2.member.view import View
 from imagegen.live.client import ListedMember, Status
 from imagegen.spec.read import parse_spec
 from imagegen.store.events import Event, MemberAdded, MemberPromoted, MemberRemoved, event_json

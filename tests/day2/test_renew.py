@@ -22,14 +22,17 @@ from cryptography import x509
 
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.build import output
-from imagegen.build.build import LoadedSpec, Options, load_spec, prepare
+from imagegen.build.load import LoadedSpec, load_spec
+from imagegen.build.options import Options
+from imagegen.build.prepare import prepare
 from imagegen.day2 import delivery as rollout
 from imagegen.day2 import renew as renewal
 from imagegen.day2 import revoke as revocation
 from imagegen.day2 import rotate_ca as rotation
-from imagegen.day2.renew import Request, clients_of, list_certificates, renew
+from imagegen.day2.certificates import clients_of, list_certificates
+from imagegen.day2.renew import Request, renew
 from imagegen.day2.revoke import revoke
-from imagegen.day2.rotate_ca import lets_in, rotate
+from imagegen.day2.rotate_ca import lets_in, rotate_ca
 from imagegen.live.client import Caller, UnreachableError
 from imagegen.pki.leaves import Role
 from imagegen.pki.model import Pki
@@ -174,7 +177,7 @@ def test_a_dry_run_does_nothing(place):
     request = Request(clients=("backup",), new_keys=True)
     renew(place.loaded, place.options(), request, announce=told.append, dry_run=True)
     revoke(place.loaded, place.options(), ["backup"], announce=told.append, dry_run=True)
-    rotate(place.loaded, place.options(), "peer-ca", announce=told.append, dry_run=True)
+    rotate_ca(place.loaded, place.options(), "peer-ca", announce=told.append, dry_run=True)
     assert tree(place.folder) == before
     assert len(told) == 3
     assert told[0].signed == ("client certificate backup: new key and certificate: renewed",)
@@ -217,13 +220,13 @@ def test_scripts_please_shellcheck(tmp_path, layout):
     place = Place(tmp_path, ONE + layout)
     renew(place.loaded, place.options(), Request())
     revoke(place.loaded, place.options(), ["backup"])
-    rotate(place.loaded, place.options(), None if layout else "client-ca")
+    rotate_ca(place.loaded, place.options(), None if layout else "client-ca")
     scripts = sorted((tmp_path / "out").rglob("apply.sh"))
     assert {path.parent.parent.name for path in scripts} == {"renew", "revoke", "rotate-ca"}
     for step in (2, 3):
         directory = tmp_path / f"out/small/step-{step}"
         options = place.options()
-        rotate(place.loaded, options, None, go_on=True, offline=True, directory=directory)
+        rotate_ca(place.loaded, options, None, go_on=True, offline=True, directory=directory)
         scripts.append(directory / "small-1/apply.sh")
     renew(
         place.loaded,
@@ -412,7 +415,7 @@ def test_a_rotation_by_its_steps(tmp_path, layout, name):
     place = Place(tmp_path, ONE + layout)
 
     def step(**options: Any) -> tuple[int | None, list[int], bool]:
-        done = rotate(place.loaded, place.options(NOW), name, offline=True, **options)
+        done = rotate_ca(place.loaded, place.options(NOW), name, offline=True, **options)
         pki = place.pki
         ca = pki.peer_ca if name == "peer-ca" else pki.ca
         [leaf, *_] = certificates_in(
@@ -447,7 +450,7 @@ def test_a_rotation_signs_the_list_anew(place):
     revoke(place.loaded, place.options(NOW), ["backup"])
     before = revoked_in(place.pki.crl_pem)
     for go_on in (False, True):
-        rotate(place.loaded, place.options(NOW), "client-ca", go_on=go_on, offline=True)
+        rotate_ca(place.loaded, place.options(NOW), "client-ca", go_on=go_on, offline=True)
     assert before.items() <= revoked_in(place.pki.crl_pem).items()
     crl = x509.load_der_x509_crl(crl_der(place.pki.crl_pem))
     new = certificates_in(place.pki.ca.certificate_pem)[0]
@@ -457,10 +460,10 @@ def test_a_rotation_signs_the_list_anew(place):
 def test_without_the_members_no_step_is_left(tmp_path):
     """Nobody answers: the state stays, and --offline is named."""
     place = Place(tmp_path, ONE)
-    rotate(place.loaded, place.options(NOW), "client-ca")
+    rotate_ca(place.loaded, place.options(NOW), "client-ca")
     before = tree(tmp_path)
     with pytest.raises(ImagegenError, match="--offline") as caught:
-        rotate(place.loaded, place.options(NOW), None, go_on=True)
+        rotate_ca(place.loaded, place.options(NOW), None, go_on=True)
     assert "Connection refused" in str(caught.value)
     assert tree(tmp_path) == before
 
@@ -493,10 +496,10 @@ def test_rotations_that_cannot_be(place):
     """None to go on with, none named, two at a time."""
     for name, go_on, what in ((None, True, "no rotation"), (None, False, "which CA")):
         with pytest.raises(ImagegenError, match=what):
-            rotate(place.loaded, place.options(), name, go_on=go_on)
-    rotate(place.loaded, place.options(), "peer-ca")
+            rotate_ca(place.loaded, place.options(), name, go_on=go_on)
+    rotate_ca(place.loaded, place.options(), "peer-ca")
     with pytest.raises(ImagegenError, match="peer-ca is being rotated"):
-        rotate(place.loaded, place.options(), "client-ca")
+        rotate_ca(place.loaded, place.options(), "client-ca")
 
 
 # --- kill -9 --------------------------------------------------------------------------
@@ -542,8 +545,8 @@ def lines_of(action: Callable[[], object], stop: int = 0) -> int:
 ACTIONS: dict[str, Callable[[Place], object]] = {
     "renew": lambda place: renew(place.loaded, place.options(), Request(new_keys=True)),
     "revoke": lambda place: revoke(place.loaded, place.options(), ["backup"]),
-    "rotate-ca": lambda place: rotate(place.loaded, place.options(), "peer-ca"),
-    "rotate-ca --next": lambda place: rotate(
+    "rotate-ca": lambda place: rotate_ca(place.loaded, place.options(), "peer-ca"),
+    "rotate-ca --next": lambda place: rotate_ca(
         place.loaded, place.options(), "peer-ca", go_on=True, offline=True
     ),
 }
@@ -555,7 +558,7 @@ def test_killed_anywhere_it_leaves_old_or_new(tmp_path, command):
     (tmp_path / "template").mkdir()
     template = Place(tmp_path / "template", ONE)
     if command.endswith("--next"):
-        rotate(template.loaded, template.options(NOW), "peer-ca")
+        rotate_ca(template.loaded, template.options(NOW), "peer-ca")
     old = template.pki
     kind = command.split()[0]
 
@@ -581,7 +584,7 @@ def test_killed_anywhere_it_leaves_old_or_new(tmp_path, command):
         script = place.folder / "out/small" / kind / "small-1/apply.sh"
         assert not script.exists() or script.read_text().endswith('say "done"\n')
         if not is_old and kind == "rotate-ca":
-            rotate(place.loaded, place.options(), None)
+            rotate_ca(place.loaded, place.options(), None)
             assert place.pki == pki
             assert f"step {pki.rotation.step}" in script.read_text()
         else:

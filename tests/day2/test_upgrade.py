@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imagegen.base.problems import Severity
-from imagegen.build.build import Options, load_spec
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options
 from imagegen.day2.upgrade import upgrade
 from tests.conftest import NOW
 from tests.live.test_findings import Site

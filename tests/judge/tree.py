@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from imagegen.base.problems import Problem
-from imagegen.build.build import Options, build_cluster, load_spec
+from imagegen.build.build import build_cluster
+from imagegen.build.load import load_spec
 from imagegen.build.manifest import file_facts
+from imagegen.build.options import Options
 from imagegen.judge.output import check_output
 from imagegen.media.iso_reader import read_seed
 from imagegen.media.iso_writer import build_image

@@ -20,7 +20,7 @@ import pytest
 import typer
 
 from imagegen.base.problems import Severity
-from imagegen.cli.shared import parse_duration
+from imagegen.cli.inputs import parse_duration
 from imagegen.cluster.cluster import Cluster, cluster_id, hex_id, member_id
 from imagegen.live.client import Caller, RefusedError
 from imagegen.live.findings import ACCIDENTAL, Report, judge, remember

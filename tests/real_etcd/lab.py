@@ -30,7 +30,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from imagegen.build.build import Options, build_cluster, load_spec
+from imagegen.build.build import build_cluster
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options
 from imagegen.documents import guest
 from imagegen.documents.env_file import parse_env
 from tests.conftest import ROOT, require_program

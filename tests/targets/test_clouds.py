@@ -21,8 +21,10 @@ import pytest
 import yaml
 
 from imagegen.base.problems import ImagegenError, Severity
-from imagegen.build.build import Options as BuildOptions
-from imagegen.build.build import build_cluster, load_spec, plain_files
+from imagegen.build.build import build_cluster
+from imagegen.build.load import load_spec
+from imagegen.build.options import Options as BuildOptions
+from imagegen.build.package import plain_files
 from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates

@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from imagegen.base.problems import Severity
-from imagegen.build.build import plain_files
+from imagegen.build.package import plain_files
 from imagegen.cluster.cluster import Cluster
 from imagegen.cluster.hardware import data_disk_serial, made_macs
 from imagegen.documents import guest

@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from imagegen.base.problems import Severity
-from imagegen.build.build import plain_files
+from imagegen.build.package import plain_files
 from imagegen.documents import guest
 from imagegen.documents.render import NodeDocuments, render_node
 from imagegen.documents.templates import Templates

@@ -1,4 +1,4 @@
-"""Who belongs to a running cluster: looking at it, and changing it by one member at a time.
+"""What is to be done to change who belongs to a running cluster, one member at a time.
 
 The order is etcd's own advice (etcd.io, runtime-configuration and FAQ): what is
 lost is removed first, for a member that is listed and away counts against the
@@ -9,28 +9,18 @@ that was interrupted goes on where it was.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
-from imagegen.base.problems import ImagegenError, Problem, ProblemsError
+from imagegen.base.problems import Problem, ProblemsError
 from imagegen.cluster.cluster import RecordedMember, hex_id
+from imagegen.day2.member.view import View
 from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import CORRUPTING, corrupts, hop_problems
-from imagegen.live.client import Caller, ListedMember, RefusedError, Status, UnreachableError
+from imagegen.live.client import ListedMember
 from imagegen.spec.model import Spec
 from imagegen.store.record import Record
-
-T = TypeVar("T")
-
-#: Seconds for members to agree on who leads, and on who they are: a lagging one of etcd 3.4
-#: answers from memory.
-AGREE = 10.0
-#: Seconds: etcd takes no change before all its connections have stood for five.
-SETTLE = 30.0
 
 
 class Act(StrEnum):
@@ -55,41 +45,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A cluster as its members answered: whom they list, and how each is.
-
-    ``troubles`` says by client URL why there was no answer, or not a good one.
-    """
-
-    cluster_id: int
-    members: tuple[ListedMember, ...]
-    statuses: Mapping[int, Status]
-    urls: Mapping[int, str]
-    healthy: frozenset[int]
-    troubles: Mapping[str, str]
-
-    @property
-    def voters(self) -> tuple[ListedMember, ...]:
-        """The members whose votes count."""
-        return tuple(member for member in self.members if not member.is_learner)
-
-    @property
-    def leader(self) -> int:
-        """The leader's ID; a view is of a cluster that has one."""
-        return next(self.statuses[number].leader for number in self.healthy)
-
-    def ask(self, *, but: int = 0) -> str:
-        """Where to ask for changes: the leader, or else any other than ``but`` that is well."""
-        others = sorted(self.healthy - {but})
-        return self.urls[self.leader if self.leader in others else others[0]]
-
-    def why_down(self, member: ListedMember) -> str:
-        """Why a member does not count as running."""
-        said = [self.troubles[url] for url in member.client_urls if url in self.troubles]
-        return said[0] if said else "it has never started"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """The member a change is about: as the spec wants it, and as the record knows it."""
 
@@ -106,95 +61,6 @@ class Subject:
             or listed.name == self.name
             or self.peer_url in listed.peer_urls
         )
-
-
-# --- looking --------------------------------------------------------------------------
-
-
-def look(
-    caller: Caller, urls: Iterable[str], cluster_id: int, *, sleep: Callable[[float], None]
-) -> View:
-    """Ask everybody, those too that only the cluster lists.
-
-    Raises:
-        ProblemsError: with why each member is of no use, if none has a quorum or
-            one is of another cluster; or that they do not agree.
-    """
-    end = time.monotonic() + AGREE
-    asked = dict.fromkeys(urls)
-    while True:
-        with ThreadPoolExecutor(max(len(asked), 1)) as pool:
-            answers = dict(zip(asked, pool.map(lambda url: _ask(caller, url), asked), strict=True))
-        foreign = [
-            Problem(
-                where=url,
-                what=f"belongs to cluster {hex_id(status.cluster_id)}, not {hex_id(cluster_id)}",
-                hint="see: imagegen status",
-            )
-            for url, (status, _, _) in answers.items()
-            if status is not None and status.cluster_id != cluster_id
-        ]
-        if foreign:
-            raise ProblemsError(foreign)
-        lists = [members for _, members, _ in answers.values() if members]
-        if not lists and time.monotonic() < end:
-            # With the leader lost, the others take some seconds to elect another.
-            sleep(0.5)
-            continue
-        if not lists:
-            raise ProblemsError(
-                Problem(
-                    where=url,
-                    what=trouble,
-                    hint="no member has a quorum, and without one nothing can be changed. Start "
-                    "enough of them; if their disks are lost, restore a snapshot: imagegen build "
-                    "--from-snapshot FILE --new-cluster",
-                )
-                for url, (_, _, trouble) in answers.items()
-            )
-        listed = {url: None for members in lists for m in members for url in m.client_urls}
-        if listed.keys() <= asked.keys() and len(set(map(frozenset, lists))) == 1:
-            break
-        if listed.keys() <= asked.keys() and time.monotonic() > end:
-            raise ImagegenError(
-                "its members do not agree on who belongs to it",
-                where=hex_id(cluster_id),
-                hint="wait until it has settled, then run this again",
-            )
-        sleep(0 if listed.keys() - asked.keys() else 0.5)
-        asked |= listed
-    known = {s.member_id: (url, s) for url, (s, _, _) in answers.items() if s is not None}
-    return View(
-        cluster_id=cluster_id,
-        members=lists[0],
-        statuses={number: status for number, (_, status) in known.items()},
-        urls={number: url for number, (url, _) in known.items()},
-        healthy=frozenset(
-            status.member_id for status, members, _ in answers.values() if status and members
-        ),
-        troubles={url: trouble for url, (_, _, trouble) in answers.items() if trouble},
-    )
-
-
-def _ask(caller: Caller, url: str) -> tuple[Status | None, tuple[ListedMember, ...], str]:
-    """How a member is, whom it lists if it has a quorum and a vote, and what is amiss."""
-    try:
-        status = caller.status(url)
-        if status.is_learner:
-            return status, (), ""
-        # /health first: etcd 3.4 lists members from memory, and after a read
-        # that took a quorum its memory is no older than our question.
-        if not caller.is_healthy(url):
-            return status, (), "it answers, but it has no quorum, or an alarm is raised"
-        members = caller.membership(url).members
-    except UnreachableError as error:
-        return None, (), error.problems[0].what
-    except RefusedError as error:
-        return None, (), error.message
-    return status, tuple(sorted(members, key=lambda m: m.member_id)), ""
-
-
-# --- deciding -------------------------------------------------------------------------
 
 
 def plan_replace(view: View, subject: Subject, lost: int | None = None) -> tuple[Step, ...]:
@@ -390,54 +256,6 @@ def version_problems(spec: Spec, view: View) -> Iterator[Problem]:
         yield Problem(where="etcd.version", what=what, hint=hint)
 
 
-# --- doing ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hands:
-    """What a step is done with: who asks, and whoever wants to know of it."""
-
-    caller: Caller = field(repr=False)
-    say: Callable[[str], None]
-    sleep: Callable[[float], None]
-
-
-def remove(hands: Hands, view: View, step: Step) -> None:
-    """Take a member off the list; that it is off already is as good."""
-    url = view.ask(but=step.member_id)
-    try:
-        _settled(hands, lambda: hands.caller.remove(url, step.member_id))
-    except RefusedError as error:
-        if "not found" not in error.message and "been removed" not in error.message:
-            raise
-    hands.say(f"removed member {hex_id(step.member_id)}")
-
-
-def move_leader(hands: Hands, view: View, step: Step) -> None:
-    """Have the leader hand over, and wait until the other leads."""
-    heir = view.urls[step.member_id]
-    hands.caller.move_leader(view.urls[view.leader], step.member_id)
-    end = time.monotonic() + SETTLE
-    while hands.caller.status(heir).leader != step.member_id:
-        if time.monotonic() > end:
-            raise ImagegenError(
-                f"{hex_id(step.member_id)} did not become leader",
-                where=heir,
-                hint="run this again: it looks at the cluster first",
-            )
-        hands.sleep(0.2)
-    hands.say(f"member {hex_id(step.member_id)} leads now")
-
-
-def add(hands: Hands, view: View, subject: Subject) -> tuple[int, tuple[ListedMember, ...]]:
-    """List the member as a learner: its ID, and everybody who is listed then."""
-    learner, listing = _settled(
-        hands, lambda: hands.caller.add_learner(view.ask(), (subject.peer_url,))
-    )
-    hands.say(f"added {subject.peer_url} as learner {hex_id(learner.member_id)}")
-    return learner.member_id, listing.members
-
-
 def initial_members(
     subject: Subject, member_id: int, listed: Iterable[ListedMember], record: Record
 ) -> tuple[RecordedMember, ...]:
@@ -454,28 +272,3 @@ def initial_members(
         name = subject.name if own else member.name or names.get(url) or hex_id(member.member_id)
         members.append(RecordedMember(name=name, peer_url=url, member_id=member.member_id))
     return tuple(sorted(members, key=lambda member: member.name))
-
-
-def promote(hands: Hands, url: str, member_id: int) -> bool:
-    """Give a learner its vote; False as long as it has not caught up."""
-    try:
-        _settled(hands, lambda: hands.caller.promote(url, member_id))
-    except RefusedError as error:
-        if "in sync" in error.message:
-            return False
-        if "only promote a learner" not in error.message:
-            raise
-    hands.say(f"promoted member {hex_id(member_id)}: it has a vote")
-    return True
-
-
-def _settled(hands: Hands, change: Callable[[], T]) -> T:
-    """Make a change, again for as long as etcd finds its connections too young for it."""
-    end = time.monotonic() + SETTLE
-    while True:
-        try:
-            return change()
-        except RefusedError as error:
-            if "unhealthy cluster" not in error.message or time.monotonic() > end:
-                raise
-        hands.sleep(0.5)

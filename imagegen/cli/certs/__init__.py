@@ -1,0 +1,1 @@
+"""Certificates of a running cluster: one command a file."""

@@ -1,0 +1,1 @@
+"""Members of a running cluster: one command a file."""

@@ -1,0 +1,1 @@
+"""Golden images: one command a file."""

@@ -1,0 +1,1 @@
+"""Snapshots: one command a file."""

@@ -1,0 +1,1 @@
+"""Templates: one command a file."""
