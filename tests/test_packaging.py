@@ -25,12 +25,22 @@ def run(*arguments: object, cwd: Path, path: Path | None = None) -> str:
     return done.stdout
 
 
+def copy_checkout(checkout: Path) -> None:
+    """The checkout without what was built in it; packages may be called like such a folder."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        built = {"out", "pki", "dist"} if Path(folder) == ROOT else set()
+        return {name for name in names if name.startswith(".") or name in built}
+
+    shutil.copytree(ROOT, checkout, ignore=left_out)
+
+
 @pytest.fixture(scope="module")
 def wheel_of_the_sdist(tmp_path_factory) -> Path:
     """A wheel built from nothing but the sdist, as an index's users get it."""
     work = tmp_path_factory.mktemp("build")
     checkout = work / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "out", "pki", "dist"))
+    copy_checkout(checkout)
     shutil.copy(ROOT / ".gitignore", checkout)
     build = "import sys, hatchling.build as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
     sdist = run("-c", build, "build_sdist", work, cwd=checkout).split()[-1]
@@ -45,7 +55,7 @@ def wheel_of_the_sdist(tmp_path_factory) -> Path:
 def test_a_wheel_from_a_checkout_has_no_key_of_a_build(tmp_path):
     """What a Packer build leaves in its folder stays there."""
     checkout = tmp_path / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "out", "pki", "dist"))
+    copy_checkout(checkout)
     shutil.copy(ROOT / ".gitignore", checkout)
     (checkout / "packer/qemu/seed").mkdir()
     (checkout / "packer/qemu/seed/id_ed25519").write_text("a key\n")
@@ -54,6 +64,11 @@ def test_a_wheel_from_a_checkout_has_no_key_of_a_build(tmp_path):
     names = zipfile.ZipFile(tmp_path / wheel).namelist()
     assert "imagegen/packer/qemu/sources.pkr.hcl" in names
     assert not [name for name in names if "seed/" in name]
+
+
+def test_type_checkers_may_read_the_wheels_annotations(wheel_of_the_sdist):
+    """Without this marker they take everything of imagegen for Any (PEP 561)."""
+    assert "imagegen/py.typed" in zipfile.ZipFile(wheel_of_the_sdist).namelist()
 
 
 def test_the_wheel_works_where_it_is_installed(wheel_of_the_sdist, tmp_path):
