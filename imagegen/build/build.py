@@ -56,12 +56,12 @@ def compare_cluster(loaded: LoadedSpec, options: Options) -> tuple[list[Change],
     Raises:
         ImagegenError: the cluster was never built, or what was built cannot be read.
     """
-    stored = Store(options.pki, loaded.spec.cluster).load()
+    stored = Store(options.pki, loaded.spec.cluster).existing()
     directory = options.output / loaded.spec.cluster
-    if stored is None or not directory.is_dir():
+    if not directory.is_dir():
         raise ImagegenError(
             f"{loaded.spec.cluster} was not built here",
-            where=str(directory if stored else options.pki),
+            where=str(directory),
             hint="name the directories of the build with --pki and as OUT",
         )
     prepared = prepare_from(loaded, replace(options, reissue=True), stored)

@@ -53,7 +53,7 @@ def test_every_case_on_another_has_its_day_before_any_has_two():
 
 def test_pytest_runs_what_has_its_turn():
     """And says which part of the whole it is."""
-    module = "tests/etcd/test_snapshot.py"
+    module = "tests/real_etcd/test_snapshot.py"
     command = ("-m", "etcd", "--collect-only", "--quiet", "--etcd", DAY.isoformat(), module)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *command],

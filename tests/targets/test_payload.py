@@ -254,7 +254,7 @@ def test_a_file_of_ours_in_extra_user_data(tmp_path):
         spec.write("extra_user_data: {write_files: [{path: /etc/default/etcd, content: x}]}\n")
     run = Run("check", "smallest.yaml", cwd=tmp_path)
     assert run.status == 1
-    assert "extra_user_data.write_files[0]: /etc/default/etcd is ours" in run.err
+    assert "extra_user_data.write_files[0]: /etc/default/etcd would be two files" in run.err
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.8, None), (0.95, "warning"), (1.01, "error")])
