@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from imagegen.base.instants import format_instant
 from imagegen.cluster.cluster import Cluster, Member, hex_id
 from imagegen.documents import guest
 from imagegen.media.iso_writer import DISC_LIMIT
 from imagegen.media.nocloud import LABELS
 from imagegen.pki.pem import describe
 from imagegen.spec.model import Install
+from imagegen.spec.secrets import Secrets
 
 if TYPE_CHECKING:
     from imagegen.pki.model import MemberCredentials
@@ -49,13 +51,13 @@ def firstboot_config(
         "owner": guest.ETCD_USER,
         "keys": {
             "secrets": secrets,
-            "disk": guest.keys_label(member.instance_id) if secrets == "split" else None,
+            "disk": guest.keys_label(member.instance_id) if secrets == Secrets.SPLIT else None,
             "unit": guest.KEYS_UNIT.rpartition("/")[2],
         },
         "owned": [{"path": path, "mode": "0400"} for path in keys],
         "install": install_config(spec.install),
-        "not_before": _rfc3339(not_before),
-        "bootstrap_until": _rfc3339(spec.bootstrap_until) if spec.bootstrap_until else None,
+        "not_before": format_instant(not_before),
+        "bootstrap_until": format_instant(spec.bootstrap_until) if spec.bootstrap_until else None,
         "snapshot": _snapshot(cluster, member),
         "data_disk": disk
         and {
@@ -92,7 +94,7 @@ def parts_for(config: Mapping[str, Any]) -> frozenset[str]:
     files = config["install"].get("files", [])
     needed = {
         "data_disk": config["data_disk"],
-        "keys": config["keys"]["secrets"] != "embed",
+        "keys": config["keys"]["secrets"] != Secrets.EMBED,
         "packages": config["install"]["packages"] or any(file.get("package") for file in files),
         "release": files,
         "scrub": config["after_boot"] == "scrub",
@@ -153,10 +155,6 @@ def _snapshot(cluster: Cluster, member: Member) -> dict[str, Any] | None:
         "initial_cluster": cluster.initial_cluster(member),
         "token": cluster.token,
     }
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def not_before(credentials: MemberCredentials) -> datetime:

@@ -18,6 +18,7 @@ from imagegen.documents.readback import compare_rendered, parse_hosts, parse_uni
 from imagegen.documents.templates import Templates
 from imagegen.pki.pem import crl_der
 from imagegen.spec.model import AptSource
+from imagegen.spec.secrets import Secrets
 
 if TYPE_CHECKING:
     from imagegen.pki.model import MemberCredentials, Pki
@@ -64,7 +65,7 @@ def guest_files(
         paths.peer_ca: pki.peer_ca.certificate_pem,
         paths.peer: credentials.peer.certificate_pem,
     }
-    if secrets == "embed":
+    if secrets == Secrets.EMBED:
         contents |= private_keys(cluster, credentials)
     if pki.crl_pem:
         contents[cluster.crl_path] = base64.b64encode(crl_der(pki.crl_pem)).decode()
@@ -138,7 +139,7 @@ def _units(cluster: Cluster, member: Member, secrets: str) -> list[tuple[str, st
         ("imagegen-firstboot.service.j2", guest.FIRSTBOOT_UNIT, firstboot),
         ("etcd-dropin.conf.j2", guest.ETCD_DROPIN, dropin),
     ]
-    if secrets != "embed":
+    if secrets != Secrets.EMBED:
         watch = {"Path/Unit": guest.FIRSTBOOT_UNIT.rpartition("/")[2]}
         units.append(("imagegen-keys.path.j2", guest.KEYS_UNIT, watch))
     if cluster.spec.install.release_version:
@@ -169,7 +170,7 @@ def _written(cluster: Cluster) -> list[str]:
 
 def _keys_arrive_at(cluster: Cluster, member: Member, secrets: str) -> list[str]:
     """What appears on the member once its keys are there to be taken."""
-    if secrets == "split":
+    if secrets == Secrets.SPLIT:
         return [f"/dev/disk/by-label/{guest.keys_label(member.instance_id)}"]
     paths = cluster.credential_paths
     return list(dict.fromkeys((paths.server_key, paths.peer_key)))

@@ -23,6 +23,7 @@ from imagegen.documents.netconfig import network_config
 from imagegen.documents.readback import compare_rendered, load_rendered
 from imagegen.documents.templates import Templates
 from imagegen.spec.model import APPENDED
+from imagegen.spec.secrets import Secrets
 
 if TYPE_CHECKING:
     from imagegen.pki.model import Pki
@@ -62,7 +63,12 @@ class NodeDocuments:
 
 
 def render_node(
-    cluster: Cluster, member: Member, pki: Pki, templates: Templates, *, secrets: str = "embed"
+    cluster: Cluster,
+    member: Member,
+    pki: Pki,
+    templates: Templates,
+    *,
+    secrets: str = Secrets.EMBED,
 ) -> NodeDocuments:
     """The documents of one member.
 
@@ -108,7 +114,7 @@ def render_node(
         load_rendered("network-config.yaml.j2", network_text),
         network or {},
     )
-    keys = {} if secrets == "embed" else private_keys(cluster, credentials)
+    keys = {} if secrets == Secrets.EMBED else private_keys(cluster, credentials)
     return NodeDocuments(
         cluster=cluster,
         member=member,

@@ -31,6 +31,7 @@ from imagegen.pki.faults import check_credential
 from imagegen.pki.leaves import Leaf, Role
 from imagegen.pki.model import Credential
 from imagegen.pki.pem import Address, certificates_in, common_name_of, describe, private_key_in
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.yaml import LOADER, nested_too_deep
 
 #: How to mend what a build has made, and something has changed since.
@@ -89,7 +90,7 @@ class MemberDocuments:
     @property
     def secrets(self) -> str:
         """How first boot expects the private keys to come."""
-        return str(self.config["keys"].get("secrets")) if self.config else "embed"
+        return str(self.config["keys"].get("secrets")) if self.config else Secrets.EMBED
 
     def key_paths(self) -> set[str]:
         """Where the member's private keys will be."""
@@ -97,7 +98,7 @@ class MemberDocuments:
 
     def key_at(self, path: str) -> str | None:
         """The private key that will be at ``path``, if it is known here."""
-        if self.secrets == "embed":
+        if self.secrets == Secrets.EMBED:
             return self.files.get(path)
         return self.keys.get(Path(path).name)
 
@@ -198,7 +199,7 @@ class MemberDocuments:
             if any(not url.startswith("https:") for url in settings.get(setting, "").split(",")):
                 yield error_at(self.where, f"{setting} has a URL that is not https", hint)
         for setting, path in settings.items():
-            known = path in self.files or (self.secrets != "embed" and "_KEY_" in setting)
+            known = path in self.files or (self.secrets != Secrets.EMBED and "_KEY_" in setting)
             if setting.endswith("_FILE") and not known:
                 yield error_at(self.where, f"{setting}: {path} is not in write_files", hint)
         crl = self.files.get(settings.get("ETCD_CLIENT_CRL_FILE", ""))
@@ -231,12 +232,12 @@ class MemberDocuments:
             paths = [tls[f"{prefix}_{part}"] for part in ("cert", "ca", "key")]
             key = self.key_at(paths[2])
             missing = [path for path in paths[:2] if path not in self.files]
-            if key is None and self.secrets == "embed":
+            if key is None and self.secrets == Secrets.EMBED:
                 missing.append(paths[2])
             if missing:
                 yield error_at(self.where, f"{missing[0]} is not in write_files", FORCE)
                 continue
-            if self.secrets != "embed" and paths[2] in self.files:
+            if self.secrets != Secrets.EMBED and paths[2] in self.files:
                 yield error_at(self.where, f"{paths[2]} is in user-data", FORCE)
             if key is None:
                 continue  # it is not here to be looked at: a seed on its own

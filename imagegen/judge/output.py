@@ -34,6 +34,7 @@ from imagegen.pki.faults import check_credential
 from imagegen.pki.leaves import Leaf, Role
 from imagegen.pki.model import Credential
 from imagegen.pki.pem import certificates_in
+from imagegen.spec.secrets import Secrets
 
 
 def check_output(directory: Path, *, now: datetime) -> list[Problem]:
@@ -218,7 +219,7 @@ def _check_keys_beside(member: MemberDocuments, base: Path) -> Iterator[Problem]
     wanted = {Path(path).name for path in member.key_paths()}
     disc = base / "keys.iso"
     where = disc if disc.is_file() else base / "keys"
-    if member.secrets == "embed":
+    if member.secrets == Secrets.EMBED:
         # For another target they may travel apart, and are the same.
         embedded = {Path(path).name: member.key_at(path) for path in member.key_paths()}
         for name, key in sorted(member.keys.items()):

@@ -9,13 +9,14 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
+from imagegen.base.instants import format_instant
 from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.cluster.cluster import Cluster, Member, RecordedMember, cluster_id, hex_id, member_id
 from imagegen.documents import guest
@@ -207,7 +208,7 @@ class Report:
         return {
             "cluster": self.subject.cluster.name,
             "cluster_id": hex_id(self.subject.record.cluster_id),
-            "at": self.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "at": format_instant(self.at),
             "healthy": self.healthy,
             "quorum": {
                 "voters": quorum.voters,

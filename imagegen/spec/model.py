@@ -20,6 +20,7 @@ from imagegen.etcd.versions import EXAMPLE_RELEASE, parse_release
 from imagegen.spec.distributions import DISTRIBUTIONS, TOO_OLD, TRACKERS, shipped_etcd
 from imagegen.spec.kinds import Anything, Boolean, Integer, ListOf, MappingOf, OneOf, Text
 from imagegen.spec.records import Record, setting
+from imagegen.spec.secrets import Secrets
 from imagegen.spec.words import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -46,9 +47,6 @@ from imagegen.spec.words import (
 #: The architectures that upstream builds etcd for and supports best, by the guest's own names.
 ARCHITECTURES = ("amd64", "arm64")
 
-
-#: How private keys can reach a member.
-SECRETS = ("embed", "split", "external")
 #: Keys of cloud-config whose lists hold what imagegen writes, then what the operator adds.
 APPENDED = ("write_files", "runcmd", "users", "ssh_authorized_keys")
 
@@ -600,7 +598,7 @@ class Spec:
         default="keep",
     )
     secrets: str | None = setting(
-        OneOf(SECRETS),
+        OneOf(tuple(map(str, Secrets))),
         "How private keys reach the members: embed, in user-data; split, on a small disk of their "
         "own; external, by your own means. Default: what suits each target.",
         default=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -17,6 +16,7 @@ from ipaddress import (
 )
 from typing import TypeAlias, TypeVar
 
+from imagegen.base.instants import parse_instant
 from imagegen.etcd.versions import parse_release
 from imagegen.spec.kinds import Parsed, Text
 
@@ -41,17 +41,6 @@ def parse_address(text: str) -> Address:
     if address.is_multicast or address.is_unspecified:
         raise ValueError("that address belongs to no single machine")
     return address
-
-
-def parse_instant(text: str) -> datetime:
-    """RFC 3339 with an offset, as UTC."""
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError("the offset from UTC is missing")
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("in UTC that is before year 1 or after year 9999") from None
 
 
 def parse_mac(text: str) -> str:
