@@ -1,4 +1,8 @@
-"""Writing an ISO 9660 image."""
+"""Writing an ISO 9660 image, the same bytes each time.
+
+pycdlib lays the image out. It takes dates from the clock, in the local time zone, so they
+are set in the finished bytes, where the standard puts them.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,26 @@ from io import BytesIO
 from itertools import chain, count
 from pathlib import PurePosixPath
 
-from imagegen.media.iso_reader import (
-    _CREATED,
-    _DIRECTORY,
-    _EFFECTIVE,
-    _MODIFIED,
-    _RECORD_DATE,
-    _RECORD_SIZE,
-    _ROOT_RECORD,
-    _SECTOR,
-    Seed,
+from imagegen.media.iso9660 import (
+    CREATED,
+    DIRECTORY,
+    EFFECTIVE,
+    MODIFIED,
+    RECORD_DATE,
+    RECORD_SIZE,
+    ROOT_RECORD,
+    SECTOR,
+    DirectoryRecord,
     SeedError,
-    _directories,
-    _joliet_name,
-    _Record,
-    _records,
-    _rock_ridge_name,
-    _system_use,
-    _Volume,
-    _volumes,
-    read_seed,
+    Volume,
+    directories,
+    joliet_name,
+    records_in,
+    rock_ridge_name,
+    system_use,
+    volumes,
 )
+from imagegen.media.iso_reader import Seed, read_seed
 
 _KEPT_LIMIT = 1024 * 1024
 #: Bytes of files that an image of ours may hold; it is made and read back in memory.
@@ -51,7 +54,7 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
         raise ValueError("an image's date needs a time zone")
     when = when.astimezone(UTC).replace(microsecond=0)
 
-    blocks = tuple((name, -(-len(content) // _SECTOR)) for name, content in sorted(files.items()))
+    blocks = tuple((name, -(-len(content) // SECTOR)) for name, content in sorted(files.items()))
     # Not kept where a snapshot is on it: only members' images come in numbers.
     kept = sum(map(len, files.values())) <= _KEPT_LIMIT
     empty, records = (_empty_image if kept else _empty_image.__wrapped__)(blocks, when, label)
@@ -60,8 +63,8 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
     for name, record in records:
         content = files[name]
         size = len(content)
-        struct.pack_into("<I", image, record.start + _RECORD_SIZE, size)
-        struct.pack_into(">I", image, record.start + _RECORD_SIZE + 4, size)
+        struct.pack_into("<I", image, record.start + RECORD_SIZE, size)
+        struct.pack_into(">I", image, record.start + RECORD_SIZE + 4, size)
         if content:
             image[record.content_start : record.content_start + size] = content
     built = bytes(image)
@@ -73,7 +76,7 @@ def build_image(files: Mapping[str, bytes], *, when: datetime, label: str) -> by
 @lru_cache(maxsize=2)
 def _empty_image(
     blocks: tuple[tuple[str, int], ...], when: datetime, label: str
-) -> tuple[bytes, list[tuple[str, _Record]]]:
+) -> tuple[bytes, list[tuple[str, DirectoryRecord]]]:
     """An image of files of so many blocks, all zeros, and the records of each.
 
     Where a file lies follows from its name and its blocks alone. So members whose
@@ -94,7 +97,7 @@ def _empty_image(
             # Root's alone, should someone in the guest mount the image.
             add, mode = partial(iso.add_directory, plain[str(folder)]), 0o040500
             if folder == path:
-                zeros = bytes(length * _SECTOR)
+                zeros = bytes(length * SECTOR)
                 add = partial(iso.add_fp, BytesIO(zeros), len(zeros), f"{plain[name]}.;1")
                 mode = 0o100400
             add(rr_name=folder.name, joliet_path=f"/{folder}", file_mode=mode)
@@ -110,18 +113,18 @@ def _empty_image(
     return empty, list(_file_records(empty))
 
 
-def _file_records(image: bytes) -> Iterator[tuple[str, _Record]]:
+def _file_records(image: bytes) -> Iterator[tuple[str, DirectoryRecord]]:
     """Every record of a file in both name spaces of an image of ours, with its full name."""
-    for volume in _volumes(image):
+    for volume in volumes(image):
 
-        def name_of(record: _Record, volume: _Volume = volume) -> str | None:
+        def name_of(record: DirectoryRecord, volume: Volume = volume) -> str | None:
             if volume.joliet:
-                return _joliet_name(record.name)
-            return _rock_ridge_name(image, volume, record, skip=0)
+                return joliet_name(record.name)
+            return rock_ridge_name(image, volume, record, skip=0)
 
-        for folder, directory in _directories(image, volume, name_of):
-            for record in _records(image, volume, directory):
-                if not record.flags & _DIRECTORY:
+        for folder, directory in directories(image, volume, name_of):
+            for record in records_in(image, volume, directory):
+                if not record.flags & DIRECTORY:
                     yield f"{folder}{name_of(record)}", record
 
 
@@ -151,14 +154,14 @@ def _set_dates(image: bytearray, when: datetime) -> None:
     """Overwrite every date, for pycdlib can only write the clock's, in the local time zone."""
     short = bytes((when.year - 1900, *when.timetuple()[1:6], 0))
     long = f"{when:%Y%m%d%H%M%S}00\0".encode()
-    for volume in _volumes(image):
-        for offset in (_CREATED, _MODIFIED, _EFFECTIVE):
+    for volume in volumes(image):
+        for offset in (CREATED, MODIFIED, EFFECTIVE):
             struct.pack_into("17s", image, volume.start + offset, long)
-        struct.pack_into("7s", image, volume.start + _ROOT_RECORD + _RECORD_DATE, short)
-        for _, directory in _directories(image, volume, lambda _: ""):
-            for record in _records(image, volume, directory):
-                struct.pack_into("7s", image, record.start + _RECORD_DATE, short)
-                for entry in _system_use(image, volume, record):
+        struct.pack_into("7s", image, volume.start + ROOT_RECORD + RECORD_DATE, short)
+        for _, directory in directories(image, volume, lambda _: ""):
+            for record in records_in(image, volume, directory):
+                struct.pack_into("7s", image, record.start + RECORD_DATE, short)
+                for entry in system_use(image, volume, record):
                     if entry.signature == b"TF":
                         long_form = image[entry.start + 4] & 0x80
                         size = entry.length - 5

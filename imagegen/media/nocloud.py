@@ -1,11 +1,15 @@
-"""A NoCloud seed: an ISO 9660 image that cloud-init looks for."""
+"""A NoCloud seed: a member's documents on an ISO 9660 image that cloud-init looks for.
+
+Labels and names of documents: docs.cloud-init.io, reference/datasources/nocloud.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from imagegen.media.iso_reader import SIZE_LIMIT, SeedError
+from imagegen.media.iso9660 import SeedError
+from imagegen.media.iso_reader import SIZE_LIMIT
 from imagegen.media.iso_writer import build_image
 
 LABELS = ("cidata", "CIDATA")

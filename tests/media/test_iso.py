@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagegen.media.iso_reader import SIZE_LIMIT, SeedError, _directories, _volumes, read_seed
+from imagegen.media.iso9660 import SeedError, directories, volumes
+from imagegen.media.iso_reader import SIZE_LIMIT, read_seed
 from imagegen.media.iso_writer import _empty_image, build_image
 from imagegen.media.nocloud import build_seed
 from tests.conftest import require_program
@@ -425,8 +426,8 @@ def test_directories_and_long_names(tmp_path: Path) -> None:
 def test_a_directory_that_contains_itself_is_read_once() -> None:
     """A loop of directories ends; what is in them is still shown."""
     image = bytearray(build_image({"a/b": b"1"}, when=WHEN, label="cidata"))
-    root = next(_volumes(image))
-    folder = next(r for _, r in _directories(image, root, lambda _: "") if r.name == b"A")
+    root = next(volumes(image))
+    folder = next(r for _, r in directories(image, root, lambda _: "") if r.name == b"A")
     inner = folder.content_start + 2 * image[folder.content_start]  # behind . and ..
     image[inner + 2 : inner + 6] = (folder.content_start // 2048).to_bytes(4, "little")
     image[inner + 25] |= 2

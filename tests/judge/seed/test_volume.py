@@ -11,7 +11,7 @@ import pytest
 
 from imagegen.judge.seed.inspect import inspect_seed
 from imagegen.judge.seed.report import Report
-from imagegen.media.iso_reader import SeedError
+from imagegen.media.iso9660 import SeedError
 from tests.conftest import NOW, require_program
 from tests.judge.seed.seeds import (
     CLEAN,
