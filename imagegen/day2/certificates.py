@@ -13,13 +13,10 @@ from imagegen.base.problems import ImagegenError, Problem, Severity
 from imagegen.build.manifest import read_manifest
 from imagegen.cluster.cluster import Cluster
 from imagegen.documents.names import CLIENT
-from imagegen.pki.faults import check_credential
+from imagegen.pki.faults import SOON, check_credential
 from imagegen.pki.leaves import DEFAULT_CLIENT, Role, client_leaves, member_leaves
 from imagegen.pki.model import CLIENT_CA, ONE_CA, Credential, Pki
 from imagegen.pki.pem import certificates_in, common_name_of, revoked_in
-
-#: With less left, `certs list` warns.
-SOON_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +58,7 @@ class Listed:
 
     def problems(self) -> Iterator[Problem]:
         """That it ends soon, or has ended; nobody waits for one that is revoked."""
-        if self.revoked or self.days_left >= SOON_DAYS:
+        if self.revoked or self.days_left >= SOON.days:
             return
         ends = "has ended" if self.days_left < 0 else f"ends in {self.days_left} days"
         how = "rotate-ca" if self.kind == "ca" else "renew"

@@ -25,7 +25,7 @@ from imagegen.etcd.variables import Version
 from imagegen.etcd.versions import corrupts, hop_problems
 from imagegen.live.client import ListedMember
 from imagegen.live.look import Look, Subject, side_of
-from imagegen.pki.faults import check_leaf
+from imagegen.pki.faults import SOON, check_leaf
 from imagegen.pki.leaves import BACKDATED, DEFAULT_CLIENT, Leaf, Role, client_leaves, member_leaves
 from imagegen.pki.pem import certificate_file, certificates_in
 from imagegen.store.events import MemberAdded, Seen
@@ -40,8 +40,6 @@ DEFAULT_TOKEN = "etcd-cluster"  # noqa: S105  # no secret: it only sets IDs apar
 #: What etcd takes where the spec has no quota (etcd.io, dev-guide/limit).
 DEFAULT_QUOTA = 2 * 1024**3
 NEARLY_FULL = 0.8
-#: A certificate with less left is worth a warning.
-EXPIRES_SOON = timedelta(days=30)
 #: A Date header counts whole seconds and is some time on its way.
 SKEW = timedelta(seconds=5)
 
@@ -355,7 +353,7 @@ class _Judging:
 
     def ending(self, where: str, certificate: x509.Certificate, hint: str) -> Iterator[Finding]:
         end = certificate.not_valid_after_utc
-        if timedelta() <= end - self.report.at < EXPIRES_SOON:
+        if timedelta() <= end - self.report.at < SOON:
             left = (end - self.report.at).days
             what = f"ends on {end:%Y-%m-%d}, {left} days from now"
             yield _warning("certificate-expiry", where, what, hint)

@@ -32,7 +32,7 @@ from imagegen.pki.pem import (
     private_key_in,
 )
 
-#: With less time left than this, every build warns.
+#: With less left before its end, a certificate is warned of: brought, listed or served.
 SOON = timedelta(days=60)
 
 USAGE_NAMES = {SERVER_AUTH: "serverAuth", CLIENT_AUTH: "clientAuth"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from imagegen.live.client import Caller, RefusedError, UnreachableError
+from imagegen.live.client import Answer, Caller, RefusedError, UnreachableError
 from tests.first_boot.lab import Authority, Lab, Member, eventually
 
 
@@ -117,3 +118,25 @@ def test_why_there_is_no_answer(lab: Lab, tmp_path: Path) -> None:
     certificate, key = stranger.issue(tmp_path / "stranger/client")
     with pytest.raises(UnreachableError, match=r"TLS failed|reset|Broken pipe|no HTTP answer"):
         caller(member, certificate=certificate, key=key).status(member.client_url)
+
+
+class Saying(Caller):
+    """A caller to whom every member says the same."""
+
+    said: Any = None
+
+    def ask(self, url: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        return Answer(document=self.said, cluster_id=1, clock=None, certificate=b"")
+
+
+@pytest.mark.parametrize("learner", [True, False])
+def test_who_is_a_learner(learner):
+    """etcd leaves out what is false; both of its answers that tell are read alike."""
+    caller = Saying(ca=Path("ca"), certificate=Path("client"), key=Path("key"))
+    mark = {"isLearner": True} if learner else {}
+    header = {"cluster_id": "1", "member_id": "2"}
+    listed = {"ID": "2", "name": "a", **mark}
+    Saying.said = {"header": header, "version": "3.5.16", "members": [listed], **mark}
+    assert caller.status("https://10.0.0.1:2379").is_learner is learner
+    [member] = caller.membership("https://10.0.0.1:2379").members
+    assert member.is_learner is learner

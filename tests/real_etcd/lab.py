@@ -212,6 +212,11 @@ class Member(Machine):
             )
 
     @property
+    def started(self) -> bool:
+        """Whether etcd was ever a process here."""
+        return self._etcd is not None
+
+    @property
     def running(self) -> bool:
         """Whether etcd is a process now."""
         return self._etcd is not None and self._etcd.poll() is None

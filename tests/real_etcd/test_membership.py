@@ -43,7 +43,9 @@ def command(lab: Lab, *arguments: str, refused: bool = False) -> str:
     """What a command prints; it fails only where that is expected."""
     done = lab.imagegen("member", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == int(refused), done.stdout + done.stderr
+    if done.returncode != int(refused):
+        logs = (f"{each.name}: ... {each.log[-3000:]}" for each in lab.members if each.started)
+        raise AssertionError("\n".join((done.stdout + done.stderr, *logs)))
     return done.stderr if refused else done.stdout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagegen.base.problems import Severity
+from imagegen.spec.read import parse_spec
 from tests.spec.specs import PLAIN, STATIC, Fault, assert_named
 
 FAULTS = {
@@ -47,3 +48,24 @@ FAULTS = {
 def test_fault(name):
     """Each fault has a message of its own, with a place and a hint."""
     assert_named(FAULTS[name])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "survives no failure"),
+        (2, "2 members tolerate 0 failures, as many as 1 do"),
+        (3, None),
+        (4, "4 members tolerate 1 failures, as many as 3 do"),
+        (5, None),
+        (6, "6 members tolerate 2 failures, as many as 5 do"),
+        (7, None),
+        (8, "8 members tolerate 3 failures, as many as 7 do"),
+        (9, "9 members slow every write"),
+    ],
+)
+def test_how_many_members_are_warned_of(count, words):
+    """Even numbers gain nothing, and more than seven cost more than they give."""
+    members = "".join(f"  - {{name: m{n}, address: 10.0.0.{n}}}\n" for n in range(1, count + 1))
+    _, warnings = parse_spec(f"cluster: c\nmembers:\n{members}", source="c.yaml")
+    assert [words in warning.what for warning in warnings] == ([True] if words else [])
