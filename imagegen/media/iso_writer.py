@@ -37,7 +37,7 @@ from imagegen.media.iso9660 import (
 from imagegen.media.iso_reader import Seed, read_seed
 
 _KEPT_LIMIT = 1024 * 1024
-#: Bytes of files that an image of ours may hold; it is made and read back in memory.
+#: Bytes of files that an image may hold; it is made and read back in memory.
 DISC_LIMIT = 60 * 1024 * 1024
 
 
@@ -114,7 +114,7 @@ def _empty_image(
 
 
 def _file_records(image: bytes) -> Iterator[tuple[str, DirectoryRecord]]:
-    """Every record of a file in both name spaces of an image of ours, with its full name."""
+    """Every record of a file in both name spaces of an image that we wrote, with its full name."""
     for volume in volumes(image):
 
         def name_of(record: DirectoryRecord, volume: Volume = volume) -> str | None:

@@ -28,7 +28,7 @@ def build_seed(
 ) -> bytes:
     """Put a member's documents on a NoCloud seed; see :func:`build_image`.
 
-    ``bundle`` are further files, which cloud-init does not look at.
+    ``bundle`` are more files for the member; cloud-init does not look at them.
 
     Raises:
         SeedError: cloud-init would ignore such a seed, or a file on it.

@@ -100,7 +100,7 @@ def check_authority(
 ) -> list[Problem]:
     """Everything that keeps a CA, the first of ``certificates``, from vouching for members.
 
-    The others are its chain, or further CAs to trust; etcd makes no difference.
+    The others are its chain, or more CAs to trust; etcd treats them alike.
     """
     both = (SERVER_AUTH, CLIENT_AUTH)
     authority, *others = certificates
@@ -263,7 +263,7 @@ def _authority_faults(
     name = _subject(certificate)
     constraints = extension_of(certificate, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
-        yield _error(f"{name} is no CA: basicConstraints does not say so", "bring a CA")
+        yield _error(f"{name} is not a CA: basicConstraints does not say so", "bring a CA")
     elif constraints.path_length is not None and constraints.path_length < below:
         yield _error(
             f"{name} allows {constraints.path_length} CAs below it, and there are {below}",
@@ -286,7 +286,7 @@ def misfits(
     algorithm: str,
     now: datetime,
 ) -> Iterator[str]:
-    """Why a certificate of ours is no longer what we would sign today."""
+    """Why a certificate that imagegen signed is not what it would sign today."""
     faults = (*date_faults(certificate, now, ""), *_usage_faults(certificate, leaf))
     yield from (fault.what for fault in faults if fault.severity is Severity.ERROR)
     extended = extension_of(certificate, x509.ExtendedKeyUsage) or ()

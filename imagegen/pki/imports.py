@@ -188,7 +188,7 @@ class _Reading:
                 Problem(
                     where=where,
                     what="has the common name root, etcd's superuser",
-                    hint="sign members' certificates with a name that is no etcd user",
+                    hint="sign members' certificates with a name that no etcd user has",
                     severity=Severity.WARNING,
                 )
             )
@@ -211,7 +211,11 @@ class _Reading:
             self.error(where, f"cannot be read: {error.strerror}", f"looked in {self.folder}")
             return None
         if data is None or len(data) > LARGEST_FILE:
-            what = "is no file" if data is None else f"is larger than {LARGEST_FILE // 1024} KiB"
+            what = (
+                "is not a regular file"
+                if data is None
+                else f"is larger than {LARGEST_FILE // 1024} KiB"
+            )
             self.error(where, what, "name one PEM file")
             return None
         if b"-----BEGIN " not in data and data[:1] == b"\x30":

@@ -39,8 +39,9 @@ class Role(StrEnum):
 class Leaf:
     """What one leaf certificate must say.
 
-    ``sans`` is all that we put in ours. ``needed`` is what any certificate must
-    have: etcd cannot work without it, or the spec asks for it.
+    ``sans`` are the names and addresses that imagegen puts into a certificate of its
+    own. ``needed`` are those that any certificate must have: etcd cannot work without
+    them, or the spec asks for them.
     """
 
     owner: str

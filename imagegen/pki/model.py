@@ -30,7 +30,7 @@ class CertificateAuthority:
     the first one signs.
 
     ``key_pem`` may be encrypted by a passphrase. It is None where the key is
-    not ours to keep: a CA that the operator brings keeps its key where it is.
+    not imagegen's to keep: the key of a CA that the operator brings stays where it is.
     """
 
     name: str

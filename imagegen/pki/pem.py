@@ -56,7 +56,7 @@ def key_file(pair: str) -> str:
 def _blocks(text: str) -> list[tuple[str, bytes]]:
     blocks = [(block[1], block[0].encode()) for block in _BLOCK.finditer(text)]
     if not blocks:
-        raise ValueError("is no PEM text")
+        raise ValueError("is not PEM")
     return blocks
 
 
@@ -69,7 +69,7 @@ def certificates_in(text: str) -> tuple[x509.Certificate, ...]:
     blocks = _blocks(text)
     found = [block for label, block in blocks if label == "CERTIFICATE"]
     if not found:
-        raise ValueError(f"holds no certificate but: {_held(blocks)}")
+        raise ValueError(f"holds no certificate, only: {_held(blocks)}")
     try:
         certificates = tuple(map(x509.load_pem_x509_certificate, found))
         for certificate in certificates:
@@ -90,7 +90,7 @@ def private_key_in(text: str, passphrase: bytes | None = None) -> PrivateKey:
     blocks = _blocks(text)
     found = [block for label, block in blocks if label.endswith("PRIVATE KEY")]
     if not found:
-        raise ValueError(f"holds no private key but: {_held(blocks)}")
+        raise ValueError(f"holds no private key, only: {_held(blocks)}")
     encrypted = is_encrypted(text)
     if encrypted and passphrase is None:
         raise ValueError("holds an encrypted private key")

@@ -120,7 +120,7 @@ def new_authority(
     number: int = 1,
     passphrase: bytes | None = None,
 ) -> CertificateAuthority:
-    """A self-signed CA that may sign leaves, and no further CA; the ``number``-th of its name."""
+    """A self-signed CA that may sign leaves, and no other CA; the ``number``-th of its name."""
     key = KEY_MAKERS[algorithm]()
     purpose = {ONE_CA: "etcd CA", CLIENT_CA: "etcd client CA", PEER_CA: "etcd peer CA"}[name]
     if number > 1:

@@ -345,7 +345,7 @@ class Store:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into ours."""
+    """Turn an error of the operating system into one that says what to do."""
     try:
         yield
     except OSError as error:
@@ -403,7 +403,7 @@ def _crl(path: Path) -> str | None:
         revoked_in(text)
     except ValueError:
         # Never taken for an empty list: whoever was revoked would be let in again.
-        raise _damaged(path, "is no revocation list") from None
+        raise _damaged(path, "is not a revocation list") from None
     return text
 
 
@@ -443,7 +443,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise _damaged(path, "is missing") from None
     except UnicodeDecodeError:
-        raise _damaged(path, "is no PEM text") from None
+        raise _damaged(path, "is not PEM") from None
 
 
 def _write_tree(top: Path, files: Mapping[str, str]) -> None:

@@ -402,7 +402,7 @@ def test_who_cannot_be_revoked(place):
 def test_a_damaged_list_is_never_taken_for_an_empty_one(place):
     revoke(place.loaded, place.options(), ["backup"])
     (place.store.path / "client-crl.pem").write_text("-----BEGIN X509 CRL-----\n")
-    with pytest.raises(ImagegenError, match="is no revocation list"):
+    with pytest.raises(ImagegenError, match="is not a revocation list"):
         place.store.load()
 
 

@@ -359,7 +359,7 @@ def test_intermediates_stand_behind_the_leaf(make, tmp_path):
     ("root", "between", "what"),
     [
         ({"pathlen": 0}, {}, "CA CN=ca allows 0 CAs below it, and there are 1"),
-        ({}, {"ca": False}, "CA CN=between is no CA: basicConstraints does not say so"),
+        ({}, {"ca": False}, "CA CN=between is not a CA: basicConstraints does not say so"),
         ({}, {"key_cert_sign": False}, "CA CN=between may not sign: keyCertSign is missing"),
         ({}, {"days": -1}, "CA CN=between expired on 2026-11-30"),
         ({}, {"usages": (SERVER,)}, "CA CN=between may not vouch for clientAuth"),
@@ -412,9 +412,9 @@ def fifo(path: Path) -> None:
 WRONG_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "cannot be read: No such file or directory"),
     "directory": (directory, "cannot be read: Is a directory"),
-    "fifo": (fifo, "is no file"),
-    "empty": (lambda path: path.write_text(""), "is no PEM text"),
-    "binary": (lambda path: path.write_bytes(bytes(range(256))), "is no PEM text"),
+    "fifo": (fifo, "is not a regular file"),
+    "empty": (lambda path: path.write_text(""), "is not PEM"),
+    "binary": (lambda path: path.write_bytes(bytes(range(256))), "is not PEM"),
     "huge": (lambda path: path.write_bytes(b"x" * 70_000), "is larger than 64 KiB"),
     "broken": (broken_base64, "that cannot be decoded"),
 }
@@ -448,9 +448,9 @@ def test_files_in_each_others_place(make, tmp_path):
         "X", "certificate: kubernetes-key.pem, key: kubernetes.pem"
     )
     assert errors(read(swapped, tmp_path)[1]) == [
-        "pki.imports.shared.key (kubernetes.pem): holds no private key but: certificate",
+        "pki.imports.shared.key (kubernetes.pem): holds no private key, only: certificate",
         "pki.imports.shared.certificate (kubernetes-key.pem): "
-        "holds no certificate but: private key",
+        "holds no certificate, only: private key",
     ]
 
 
@@ -526,8 +526,8 @@ def test_root_as_a_members_name_warns(make, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"ca": False}, "CA CN=ca is no CA: basicConstraints does not say so"),
-        ({"ca": None}, "CA CN=ca is no CA: basicConstraints does not say so"),
+        ({"ca": False}, "CA CN=ca is not a CA: basicConstraints does not say so"),
+        ({"ca": None}, "CA CN=ca is not a CA: basicConstraints does not say so"),
         ({"key_cert_sign": False}, "CA CN=ca may not sign: keyCertSign is missing"),
         ({"days": -1}, "CA CN=ca expired on 2026-11-30"),
         ({"usages": (SERVER,)}, "CA CN=ca may not vouch for clientAuth"),
