@@ -298,7 +298,9 @@ def _check_together(members: Mapping[str, MemberDocuments]) -> Iterator[Problem]
     for setting in ("ETCD_INITIAL_CLUSTER", "ETCD_INITIAL_CLUSTER_TOKEN"):
         values: dict[str | None, str] = {}
         for name, member in members.items():
-            if member.settings:
+            # Who came in later was told who belonged to the cluster then.
+            joined = member.settings.get("ETCD_INITIAL_CLUSTER_STATE") == "existing"
+            if member.settings and not (joined and setting == "ETCD_INITIAL_CLUSTER"):
                 values.setdefault(member.settings.get(setting), name)
         if len(values) > 1:
             first, second = list(values.values())[:2]
