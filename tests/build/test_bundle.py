@@ -29,7 +29,7 @@ from imagegen.media.iso_reader import read_seed
 from imagegen.media.iso_writer import DISC_LIMIT
 from imagegen.spec.read import parse_spec
 from tests.conftest import NOW, make_cluster, require_program
-from tests.releases import archive, elf, sha256
+from tests.releases import archive, elf, real_archive, sha256
 
 MEMBERS = """\
 cluster: pinned
@@ -114,11 +114,19 @@ def test_what_is_not_what_its_name_says_is_not_pinned(fault, tmp_path):
     assert caught.value.problems[0].where == str(path)
 
 
-def test_a_real_archive(tmp_path):
-    """Of Debian's own programs: what is looked at is in them."""
-    programs = {n: Path(require_program(f"{n}-3.5")).read_bytes() for n in ("etcd", "etcdctl")}
-    path = archive(tmp_path, "3.5.16", programs)
-    assert pin(path).architecture == "amd64"
+@pytest.mark.parametrize("etcd", ["3.5", "3.6", "3.7"])
+def test_a_real_archive(etcd, tmp_path):
+    """`imagegen pin etcd-v*-linux-*.tar.gz` prints the section that README says it prints."""
+    path, version = real_archive(tmp_path, etcd)
+    done = subprocess.run(
+        [sys.executable, "-m", "imagegen", "pin", path.name],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (tmp_path / "c.yaml").write_text(MEMBERS + done.stdout)
+    install = load_spec(tmp_path / "c.yaml", now=NOW).spec.install
+    assert install.release_version == version
+    assert install.release
+    assert install.release.sha256 == {"amd64": sha256(path)}
 
 
 @pytest.mark.parametrize("bundle", [False, True])
